@@ -1,0 +1,1 @@
+"""What a job is, when it runs, how it runs, and where that is kept."""
