@@ -44,6 +44,8 @@ DMSETUID = 0x00080000
 DMSETGID = 0x00040000
 DMSETVTX = 0x00010000
 
+DMLINK = 0x01000000  # asks Tcreate for a further name of a file; never in a stat
+
 # Types of a qid: the top byte of the permissions.
 QTDIR, QTAPPEND, QTEXCL, QTAUTH, QTTMP, QTSYMLINK, QTFILE = 0x80, 0x40, 0x20, 0x08, 0x04, 0x02, 0x00
 
@@ -182,7 +184,10 @@ class INode(Interface):
         """Remove the file, or the empty directory: None, or a Deferred."""
 
     def rename(directory: Any, name: str) -> Any:
-        """Move to NAME in the node DIRECTORY, replacing what is there as rename(2) does: None, or a Deferred."""
+        """Move to NAME in the node DIRECTORY: None, or a Deferred.
+
+        What is there already is replaced, as rename(2) does.
+        """
 
     def set_stat(changes: SetStat) -> Any:
         """Make all of CHANGES or none of them: None, or a Deferred."""
@@ -192,10 +197,14 @@ class INode(Interface):
 
     def get_xattr(name: str) -> Any:
         """The value of an extended attribute, bytes, or a Deferred; with an empty NAME their names,
-        each ended by a NUL byte.  ENODATA where there is none, EOPNOTSUPP where there never is."""
+        each ended by a NUL byte.  ENODATA where there is none, EOPNOTSUPP where there never is.
+        """
 
     def set_xattr(name: str, value: bytes, flags: int) -> Any:
-        """Set an extended attribute; an empty VALUE with `XATTR_REPLACE` removes it, as v9fs asks for that."""
+        """Set an extended attribute: None, or a Deferred.
+
+        An empty VALUE with `XATTR_REPLACE` removes it: so v9fs asks for that.
+        """
 
     def lock(type: int, flags: int, start: int, length: int, pid: int, client: str) -> Any:
         """An advisory lock (Tlock): 0 success, 1 blocked, 2 error, 3 grace; or a Deferred of one."""
@@ -228,7 +237,8 @@ class IOpenDirectory(Interface):
 
     def entries(after: int) -> Any:
         """An iterable of `Entry`, in ascending order of their cookies, from the first whose cookie is
-        above AFTER (0: from the start); or a Deferred of one.  The session takes no more than fit."""
+        above AFTER (0: from the start); or a Deferred of one.  The session takes no more than fit.
+        """
 
     def close(clunked: bool) -> Any:
         """As of `IOpenFile`."""

@@ -1,0 +1,32 @@
+"""What one connection may make the server hold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """The bounds of a connection, and of how many there are."""
+
+    msize: int = 1 << 20
+    """Bytes of the largest message. Linux asks for 128 KiB by default and for at most 1 MiB."""
+    fids: int = 1 << 16
+    """A Linux client holds one for each user and each open file, other kernels one for each cached name."""
+    requests: int = 1 << 10
+    """Requests that wait at once. Each blocked process of a client is one; a Linux client tries 64 Ki tags."""
+    waiting_bytes: int = 1 << 26
+    """The counts of all reads that wait, together: what their replies can come to if all end at once."""
+    reply_bytes: int = 1 << 20
+    """Replies made in one turn before those made are sent and the peer must read some."""
+    name: int = 255
+    """Bytes of a name: NAME_MAX of Linux."""
+    xattr: int = 1 << 16
+    """Bytes of an extended attribute: XATTR_SIZE_MAX of Linux."""
+    connections: int = 512
+    """Of one factory. Half of the 1,024 files that a process may usually have open."""
+    idle: float | None = None
+    """Seconds without a byte from the peer. A mount may rightly be silent for days, so none."""
+
+
+MIN_MSIZE = 256
+"""Below it not even an Rwalk of 16 qids or an Rerror fits."""
