@@ -80,22 +80,26 @@ class CalendarEvaluator:
         index = bisect_right(_STARTS, day) - 1
         day_of_month = day - _STARTS[index] + 1
         while True:
-            year, month = divmod(index, 12)
-            found_year = first_from(self._years, year)
-            if found_year < 0:
+            found_index = self._month_from(index)
+            if found_index < 0:
                 return -1
-            found_month = first_from(self._months, month + 1 if found_year == year else 1)
-            if found_month < 0:
-                index = (found_year + 1) * 12
-                continue
-            found_index = found_year * 12 + found_month - 1
-            if found_index != index:
-                index, day_of_month = found_index, 1
-            found = first_from(days_of_month(self._days, *_SHAPES[index]), day_of_month)
+            if found_index > index:
+                day_of_month = 1
+            found = first_from(days_of_month(self._days, *_SHAPES[found_index]), day_of_month)
             if found >= 0:
-                return _STARTS[index] + found - 1
-            index += 1
-            day_of_month = 1
+                return _STARTS[found_index] + found - 1
+            index, day_of_month = found_index + 1, 1
+
+    def _month_from(self, index: int) -> int:
+        """The first month, counted from January 1970, that is `index` or later; -1 where none is left."""
+        year, month = divmod(index, 12)
+        found = first_from(self._years, year)
+        if found == year:
+            found_month = first_from(self._months, month + 1)
+            if found_month >= 0:
+                return year * 12 + found_month - 1
+            found = first_from(self._years, year + 1)
+        return found * 12 + first_from(self._months, 1) - 1 if found >= 0 else -1
 
 
 @lru_cache(maxsize=4096)
