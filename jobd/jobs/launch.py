@@ -1,0 +1,246 @@
+"""How a run becomes a process: from a command, its owner and its options to an argument vector.
+
+What runs in the end is exactly `[shell, "-c", command]`, with exactly the environment that was made for it.
+Where the daemon's own user, directory and umask will do, that is started directly.  Otherwise a chain of
+exec leads there, in which no process forks the daemon:
+
+    setpriv                                where another user is to be become; it has no environment
+    /bin/sh, a script from a memfd         directory, umask, limits, environment
+    nice                                   where the job asks for a nice value
+    the job's shell
+
+The script is in memory and not in an argument, because everybody may read /proc/PID/cmdline and an
+environment holds passwords.  It runs as the owner: nothing of the owner's, neither a variable nor a
+directory, is looked at by a process that is still root, and the kernel refuses the owner a higher limit.
+A step that fails says so on the run's output and ends it with 126, or 127 where a program is missing, as
+shells do.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from errno import EPERM
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobd.jobs.errors import JobError
+from jobd.jobs.texts import instant
+
+if TYPE_CHECKING:
+    from jobd.jobs.job import Job
+    from jobd.jobs.run import Run
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+SCRIPT_FD = 3
+
+SHELL_OWNED = frozenset({"PWD", "OLDPWD", "SHLVL", "OPTIND", "LINENO", "PPID", "UID", "EUID", "_"})
+"""Variables that a shell sets for itself, whatever it is given; some it lets nobody set. Never handed on."""
+
+
+class Account(NamedTuple):
+    """Whom a job runs as."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    """Every group, the first among them."""
+    home: str
+
+
+def look_up(name: str) -> Account:
+    """The account NAME of this machine; JobError where there is none. Asks the password and group files."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise JobError(EPERM, f"there is no user {name} on this machine") from None
+    groups = tuple(sorted(os.getgrouplist(name, entry.pw_gid)))
+    return Account(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir or "/")
+
+
+class Here(NamedTuple):
+    """What a process inherits from the daemon, which changes none of it while it runs."""
+
+    uid: int
+    directory: str
+    umask: int
+
+    @classmethod
+    def look(cls) -> Here:
+        """The facts of this process."""
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return cls(os.geteuid(), os.getcwd(), umask)
+
+
+class Helpers(NamedTuple):
+    """The programs between the daemon and a job's shell, at absolute paths: root trusts them."""
+
+    sh: str = "/bin/sh"
+    setpriv: str = "/usr/bin/setpriv"
+    prlimit: str = "/usr/bin/prlimit"
+    nice: str = "/usr/bin/nice"
+
+
+HELPERS = Helpers()
+
+
+@dataclass(frozen=True)
+class Command:
+    """One process to start: `argv` and `environment`, with `files()` open in it."""
+
+    text: str
+    directory: str
+    shown_environment: Mapping[str, str]
+    """What the command is given in the end."""
+    here: Here
+    shell: str = "/bin/sh"
+    account: Account | None = None
+    """Whom to become; None is nobody else."""
+    umask: int = 0o022
+    nice: int = 0
+    """Added to the daemon's own."""
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """Soft and hard: by prlimit(1)'s name of it, a number in setrlimit(2)'s unit or `unlimited`."""
+    helpers: Helpers = HELPERS
+
+    @property
+    def shown_argv(self) -> list[str]:
+        """What runs in the end."""
+        return [self.shell, "-c", self.text]
+
+    @property
+    def direct(self) -> bool:
+        """Whether the command needs nothing but what a process inherits from the daemon."""
+        inherits = (self.directory, self.umask) == (self.here.directory, self.here.umask)
+        return inherits and not self.account and not self.nice and not self.limits
+
+    @property
+    def argv(self) -> list[str]:
+        """What is started."""
+        if self.direct:
+            return self.shown_argv
+        argv = [self.helpers.sh, f"/proc/self/fd/{SCRIPT_FD}"]
+        if self.account is None:
+            return argv
+        groups = ",".join(map(str, self.account.groups))
+        return [
+            self.helpers.setpriv,
+            f"--reuid={self.account.uid}",
+            f"--regid={self.account.gid}",
+            f"--groups={groups}" if groups else "--clear-groups",
+            "--inh-caps=-all",
+            "--",
+            *argv,
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What that is given."""
+        return dict(self.shown_environment) if self.direct else {}
+
+    @contextmanager
+    def files(self) -> Iterator[dict[int, int]]:
+        """What is open in it beside its standard files: its number there, and ours until it is started."""
+        if self.direct:
+            yield {}
+            return
+        script = os.memfd_create("jobd")
+        try:
+            with open(script, "wb", closefd=False) as file:
+                file.write(os.fsencode(self.script))
+            yield {SCRIPT_FD: script}
+        finally:
+            os.close(script)
+
+    @property
+    def script(self) -> str:
+        """What /bin/sh does on the way, as the owner."""
+        enter = f"cd -P -- {shlex.quote(self.directory)} 2>/dev/null"
+        lines = [
+            _or_end(enter, f"jobd: cannot enter the directory {self.directory}", 126),
+            f"umask {self.umask:03o}",
+        ]
+        if self.limits:
+            limits = " ".join(f"--{name}={value}:{value}" for name, value in self.limits.items())
+            lines.append(f"{self.helpers.prlimit} --pid $$ {limits} || exit 126")
+        lines += [
+            _or_end(f"[ -x {shlex.quote(self.shell)} ]", f"jobd: cannot execute the shell {self.shell}", 127),
+            "unset PWD OLDPWD SHLVL",
+            *(f"export {name}={shlex.quote(value)}" for name, value in self.shown_environment.items()),
+        ]
+        nice = [self.helpers.nice, "-n", str(self.nice)] if self.nice else []
+        lines.append(f"exec {shlex.join([*nice, *self.shown_argv])} {SCRIPT_FD}<&-")
+        return "\n".join(lines) + "\n"
+
+
+def _or_end(command: str, sentence: str, status: int) -> str:
+    return f"{command} || {{ printf '%s\\n' {shlex.quote(sentence)} >&2; exit {status}; }}"
+
+
+class Launcher:
+    """Makes the `Command` of each run, for a daemon that is what HERE says."""
+
+    def __init__(
+        self, here: Here, look_up: Callable[[str], Account] = look_up, helpers: Helpers = HELPERS
+    ) -> None:
+        self._here = here
+        self._look_up = look_up
+        self._helpers = helpers
+
+    def command(self, job: Job, run: Run) -> Command:
+        """How RUN of JOB starts.
+
+        JobError: its owner is unknown here, or the daemon cannot become that user.
+        """
+        account = self._look_up(job.owner)
+        if account.uid != self._here.uid and self._here.uid != 0:
+            raise JobError(EPERM, f"a daemon that is not root cannot run a job as {account.name}")
+        options = job.options
+        environment = made_environment(
+            account,
+            shell=options.shell,
+            job=job.name,
+            run=run.number,
+            scheduled=instant(run.scheduled) or "none",
+            run_id=run.run_id,
+            extra=options.env,
+        )
+        return Command(
+            text=job.command,
+            directory=options.directory or account.home,
+            shown_environment=environment,
+            here=self._here,
+            shell=options.shell,
+            account=account if account.uid != self._here.uid else None,
+            umask=options.umask,
+            nice=options.nice,
+            limits=options.limit,
+            helpers=self._helpers,
+        )
+
+
+def made_environment(
+    account: Account, *, shell: str, job: str, run: int, scheduled: str, run_id: str, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of a run: made, not inherited.
+
+    EXTRA, the job's `env`, may replace all of it but the mark by which the processes of the run are found.
+    """
+    made = {
+        "HOME": account.home,
+        "LOGNAME": account.name,
+        "USER": account.name,
+        "SHELL": shell,
+        "PATH": PATH,
+        "JOBD_JOB": job,
+        "JOBD_RUN": str(run),
+        "JOBD_SCHEDULED": scheduled,
+        **extra,
+        "JOBD_RUN_ID": run_id,
+    }
+    return {name: value for name, value in made.items() if name not in SHELL_OWNED}
