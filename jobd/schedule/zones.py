@@ -1,8 +1,9 @@
 """Time zones as spans of constant offset.
 
 A zone's rules come from zoneinfo: the system's tzdata, else the `tzdata` package.  zoneinfo doesn't tell
-when a zone's clock changes, so this module finds out: it looks at the offset once a day, and halves the
-interval where two days differ.  The shortest span of any zone since 1970 is a week (Recife, October 2000).
+when a zone's clock changes, so this module finds out: it looks at the offset every other day, and halves
+the interval where two looks differ.  The shortest span of any zone since 1970 is a week: Recife, in
+October 2000.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from zoneinfo import ZoneInfo
 from jobd.schedule.errors import ScheduleError, quoted
 
 DAY = 86_400
-_BLOCK = 192 * DAY
+_STEP = 2 * DAY
+_BLOCK = 96 * _STEP
 
 
 class Span(NamedTuple):
@@ -91,20 +93,24 @@ class Zone:
     def _changes(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The instants between `start` and `end` at which the offset changes, and to what."""
         offset = self._offset(start)
-        for day in range(start, end, DAY):
-            later_offset = self._offset(day + DAY)
-            if later_offset == offset:
-                continue
-            before, after = day, day + DAY
-            while after - before > 1:
-                middle = (before + after) // 2
-                if self._offset(middle) == offset:
-                    before = middle
-                else:
-                    after = middle
-            if after < end:
-                yield after, later_offset
-            offset = later_offset
+        for look in range(start, end, _STEP):
+            later_offset = self._offset(look + _STEP)
+            if later_offset != offset:
+                change = self._change(look, look + _STEP)
+                if change < end:
+                    yield change, later_offset
+                offset = later_offset
+
+    def _change(self, before: int, after: int) -> int:
+        """The instant of the one change later than `before`, at `after` at the latest."""
+        offset = self._offset(before)
+        while after - before > 1:
+            middle = (before + after) // 2
+            if self._offset(middle) == offset:
+                before = middle
+            else:
+                after = middle
+        return after
 
 
 @lru_cache(maxsize=1024)
