@@ -149,6 +149,10 @@ class File(Node):
             n_gid=self.gid if isinstance(self.gid, int) else 0,
         )
 
+    def truncate(self, length: int) -> None:
+        """Cut the contents to LENGTH, or fill them up with zeros; EINVAL of what has no such contents."""
+        raise NinepError(errno.EINVAL)
+
     def changed(self) -> None:
         """Its contents are other ones: counts the qid's version on, and sets its times."""
         self.qid = self.qid._replace(version=(self.qid.version + 1) & 0xFFFFFFFF)
@@ -187,13 +191,17 @@ class Children:
         self._cookies.append(cookie)
         return node
 
-    def remove(self, name: str) -> Any:
-        """Take out and give back the node called NAME; ENOENT where there is none."""
-        node = self[name]
+    def remove(self, name: str) -> None:
+        """Take out the node called NAME; ENOENT where there is none, ENOTEMPTY if it has children."""
+        if getattr(self[name], "children", ()):
+            raise NinepError(errno.ENOTEMPTY)
+        self.discard(name)
+
+    def discard(self, name: str) -> None:
+        """Take out the node called NAME, which is here."""
         cookie, _ = self._by_name.pop(name)
         del self._by_cookie[cookie]
         del self._cookies[bisect_right(self._cookies, cookie) - 1]
-        return node
 
     def after(self, cookie: int) -> Iterator[Entry]:
         """The entries whose cookies are above COOKIE: what `IOpenDirectory.entries` wants."""
@@ -249,7 +257,6 @@ class BytesFile(File):
         return _OpenBytes(self, append=bool(mode & OAPPEND))
 
     def truncate(self, length: int) -> None:
-        """Cut the contents to LENGTH, or fill them up with zeros."""
         if length > self.largest:
             raise NinepError(errno.EFBIG)
         del self.data[length:]
@@ -266,29 +273,53 @@ class BytesFile(File):
         self.changed()
         return len(data)
 
+
+class Changeable(File):
+    """A file or directory that anyone may remove, rename and change: a class to mix in before another.
+
+    Its parent has `children`.
+    """
+
+    def remove(self) -> None:
+        if self.parent is self:
+            raise NinepError(errno.EBUSY)
+        self.parent.children.remove(self.name)
+
+    def rename(self, directory: Any, name: str) -> None:
+        """A file may replace a file, a directory an empty directory, as in Unix."""
+        above = directory
+        while above.parent is not above and above is not self:
+            above = above.parent
+        if above is self:
+            raise NinepError(errno.EINVAL, "a directory can't move into itself")
+        if name in directory.children:
+            replaced = directory.children[name]
+            if replaced is self:
+                return
+            if (replaced.mode ^ self.mode) & DMDIR:
+                raise NinepError(errno.ENOTDIR if self.mode & DMDIR else errno.EISDIR)
+            directory.children.remove(name)
+        self.parent.children.discard(self.name)
+        self.parent, self.name = directory, name
+        directory.children.add(self)
+
     def set_stat(self, changes: SetStat) -> None:
-        """Change what may be changed; a rename is EPERM unless a subclass has `rename`."""
-        if changes.name is not None:
-            self.rename(self.parent, changes.name)
         if changes.length is not None:
             self.truncate(changes.length)
-        set_attributes(self, changes)
-
-
-def set_attributes(file: File, changes: SetStat) -> None:
-    """Set mode, owners and times of FILE as CHANGES say; name and length are not looked at."""
-    if changes.mode is not None:
-        file.mode = file.mode & DMDIR | changes.mode
-    if changes.uid is not None:
-        file.uid = changes.uid
-    if changes.gid is not None:
-        file.gid = changes.gid
-    now = time.time()
-    if changes.atime is not None:
-        file.atime = now if changes.atime < 0 else changes.atime
-    if changes.mtime is not None:
-        file.mtime = now if changes.mtime < 0 else changes.mtime
-    file.ctime = now
+        if changes.name is not None:
+            self.rename(self.parent, changes.name)
+        if changes.mode is not None:
+            self.mode = self.mode & DMDIR | changes.mode
+        if changes.uid is not None:
+            self.uid = changes.uid
+        if changes.gid is not None:
+            self.gid = changes.gid
+        now = time.time()
+        if changes.atime is not None:
+            self.atime = now if changes.atime < 0 else changes.atime
+        if changes.mtime is not None:
+            self.mtime = now if changes.mtime < 0 else changes.mtime
+        self.ctime = now
 
 
 class _OpenBytes(OpenFile):

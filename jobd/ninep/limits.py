@@ -13,7 +13,7 @@ class Limits(NamedTuple):
     fids: int = 1 << 16
     """A Linux client holds one for each user and each open file, other kernels one for each cached name."""
     requests: int = 1 << 10
-    """Requests that wait at once. Each blocked process of a client is one; a Linux client tries 64 Ki tags."""
+    """Requests that wait at once. Each blocked process of a client is one."""
     waiting_bytes: int = 1 << 26
     """The counts of all reads that wait, together: what their replies can come to if all end at once."""
     reply_bytes: int = 1 << 20

@@ -500,6 +500,10 @@ class Dialect:
     def __repr__(self) -> str:
         return f"<Dialect {self.version}>"
 
+    def refusal(self, ename: str, errno: int) -> Any:
+        """The message that refuses a request."""
+        return Rerror(ename, errno) if TYPES[Rerror] in self.layouts else Rlerror(errno)
+
 
 PLAIN = Dialect(VERSION_9P2000, _PLAN9, extended=False)
 UNIX = Dialect(VERSION_9P2000_U, _PLAN9, extended=True)
