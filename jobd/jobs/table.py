@@ -1,0 +1,458 @@
+"""The table of jobs: what there is, and every change to it.
+
+A change is checked, committed, and only then made in memory and answered: what was answered is on disk,
+and nobody sees what is not.  Changes of one job wait for each other; those of different jobs share
+commits.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Coroutine, Iterator
+from errno import EBUSY, EEXIST, EINVAL, ENOENT
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+
+from jobd.jobs import options as option_table
+from jobd.jobs.errors import JobError
+from jobd.jobs.job import Job, read_schedule
+from jobd.jobs.options import Options
+from jobd.jobs.store import JobRecord
+from jobd.jobs.texts import check_command, check_name
+
+if TYPE_CHECKING:
+    from jobd.jobs.clock import IClock
+    from jobd.jobs.journal import Journal
+    from jobd.jobs.runner import Runner
+    from jobd.jobs.scheduler import Scheduler
+    from jobd.jobs.store import Store
+    from jobd.schedule import Schedule
+
+NANO = 1_000_000_000
+_T = TypeVar("_T")
+
+
+class JobTable:
+    """All jobs, by name and by id.
+
+    `actor` is, in every change, who asks for it, in words: for `/events`.  Every change returns a Deferred
+    that fires after its commit, or fails with `JobError`, or with `StoreError` where the disk refuses.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IClock,
+        store: Store,
+        journal: Journal,
+        scheduler: Scheduler,
+        runner: Runner,
+        zone: str,
+        jobs_mode: int = 0o711,
+    ) -> None:
+        """ZONE is the daemon's own time zone, an IANA name; JOBS_MODE the mode of a new job's directory."""
+        self._clock = clock
+        self._store = store
+        self._journal = journal
+        self._scheduler = scheduler
+        self._runner = runner
+        self.zone = zone
+        self._jobs_mode = jobs_mode
+        self._names: dict[str, Job] = {}
+        self._ids: list[int] = []
+        self._by_id: dict[int, Job] = {}
+        self._locks: dict[int | str, DeferredLock] = {}
+        # Changes of a job wait under its id; what makes a name, under the name.
+        self.changed = clock.now_ns()
+        """When a job was made, removed or renamed last, in nanoseconds."""
+        self.version = 0
+        """Counts those changes."""
+        self.paused = False
+
+    # ---- looking
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def find(self, name: str) -> Job | None:
+        """The job called NAME."""
+        return self._names.get(name)
+
+    def job(self, name: str) -> Job:
+        """The job called NAME; JobError ENOENT where there is none."""
+        job = self._names.get(name)
+        if job is None:
+            raise JobError(ENOENT, f"there is no job {name}")
+        return job
+
+    def after(self, job_id: int) -> Iterator[Job]:
+        """The jobs whose id is above JOB_ID, ascending, whatever is added or removed meanwhile."""
+        while True:
+            index = bisect.bisect_right(self._ids, job_id)
+            if index == len(self._ids):
+                return
+            job_id = self._ids[index]
+            yield self._by_id[job_id]
+
+    def next_of(self, job: Job, after: int) -> int | None:
+        """The first instant of JOB later than AFTER, started or not; None where it has none."""
+        try:
+            job.load_schedule(self.zone)
+        except JobError:
+            return None
+        return job.next_after(after)
+
+    def zone_of(self, job: Job) -> str:
+        """The time zone of JOB's schedule."""
+        return job.options.timezone or self.zone
+
+    # ---- loading
+
+    def load(self, record: JobRecord, *, handled: int | None = None) -> Job:
+        """Take in a job from the store. Instants up to HANDLED are owed no more, if it is given."""
+        job = Job(record)
+        if handled is not None and job.watermark is not None:
+            job.watermark = max(job.watermark, handled)
+        self._insert(job)
+        if job.started:
+            try:
+                job.load_schedule(self.zone)
+            except JobError as error:
+                self.log.error("job {name} can't run: {error}", name=job.name, error=error)
+        return job
+
+    def _insert(self, job: Job) -> None:
+        self._names[job.name] = job
+        self._by_id[job.id] = job
+        bisect.insort(self._ids, job.id)
+
+    # ---- changes of the table
+
+    def create(
+        self, name: str, schedule: str, command: str, *, owner: str, group: str, actor: str
+    ) -> Deferred[Job]:
+        """A new stopped job. SCHEDULE may be empty: the job then can't be started before it has one."""
+        check_name(name)
+        check_command(command)
+        if schedule:
+            self._check_schedule(schedule, option_table.DEFAULTS, name)
+        return self._change(name, self._create(name, schedule, command, owner, group, actor))
+
+    async def _create(
+        self, name: str, schedule: str, command: str, owner: str, group: str, actor: str
+    ) -> Job:
+        if name in self._names:
+            raise JobError(EEXIST, f"there is a job {name} already")
+        now = self._clock.now_ns()
+        record = JobRecord(
+            id=self._store.next_job_id(),
+            name=name,
+            seed=name,
+            owner=owner,
+            group=group,
+            mode=self._jobs_mode,
+            schedule=schedule,
+            command=command,
+            created=now,
+            changed=now,
+        )
+        await self._store.create_job(record)
+        job = Job(record)
+        self._insert(job)
+        self._touched(now)
+        self._journal.changed("created", job, actor)
+        return job
+
+    def remove(self, job: Job, *, actor: str) -> Deferred[None]:
+        """Delete JOB with its log and history. EBUSY while a run is in progress."""
+        return self._change(job.id, self._remove(job, actor))
+
+    async def _remove(self, job: Job, actor: str) -> None:
+        self._check_present(job)
+        if job.active:
+            numbers = ", ".join(map(str, job.active))
+            raise JobError(
+                EBUSY, f"job {job.name}: run {numbers} is in progress; kill it or wait for its end"
+            )
+        was_started, job.started = job.started, False
+        self._scheduler.discard(job)
+        try:
+            await self._store.delete_job(job.id)
+        except Exception:
+            job.started = was_started
+            if was_started:
+                self._scheduler.add(job)
+            raise
+        job.removed = True
+        del self._names[job.name], self._by_id[job.id]
+        del self._ids[bisect.bisect_left(self._ids, job.id)]
+        self._touched(self._clock.now_ns())
+        self._journal.changed("removed", job, actor)
+        self._journal.remove(job)
+
+    def rename(self, job: Job, name: str, *, actor: str) -> Deferred[None]:
+        """Call JOB NAME. Its schedule, log and history stay as they are."""
+        check_name(name)
+        return self._change(job.id, self._rename(job, name, actor))
+
+    async def _rename(self, job: Job, name: str, actor: str) -> None:
+        self._check_present(job)
+        if name == job.name:
+            return
+        lock = self._lock(name)
+        await lock.acquire()
+        try:
+            if name in self._names:
+                raise JobError(EEXIST, f"there is a job {name} already")
+            now = self._clock.now_ns()
+            await self._store.update_job(job.id, name=name, changed=now, version=job.version + 1)
+            old = job.name
+            del self._names[old]
+            job.name = name
+            self._names[name] = job
+            self._touched(now, job)
+            self._journal.changed("renamed", job, actor, old=old)
+        finally:
+            self._unlock(name, lock)
+
+    # ---- changes of a job
+
+    def start(self, job: Job, *, actor: str) -> Deferred[None]:
+        """Have JOB run at its instants from now on; nothing earlier is owed."""
+        return self._change(job.id, self._start(job, actor))
+
+    async def _start(self, job: Job, actor: str) -> None:
+        self._check_present(job)
+        if job.started:
+            return
+        if not job.command:
+            raise JobError(EINVAL, f"job {job.name} has no command yet: write one to its cmd file")
+        now = self._clock.now_ns()
+        schedule = job.load_schedule(self.zone)
+        second = now // NANO
+        self._check_comes(schedule, second)
+        anchor = second if job.anchor is None and schedule.kind == "every" else job.anchor
+        await self._store.update_job(
+            job.id,
+            started=True,
+            started_at=now,
+            watermark=second,
+            anchor=anchor,
+            changed=now,
+            version=job.version + 1,
+        )
+        if anchor is not None and anchor != job.anchor:
+            job.anchor, job.schedule = anchor, schedule.anchored(anchor)
+        job.started = True
+        job.watermark = second
+        self._touched(now, job)
+        self._scheduler.add(job)
+        self._journal.changed("started", job, actor)
+
+    def stop(self, job: Job, *, actor: str) -> Deferred[None]:
+        """Have JOB run no more. A run in progress goes on; what waits to run is dropped."""
+        return self._change(job.id, self._stop(job, actor))
+
+    async def _stop(self, job: Job, actor: str) -> None:
+        self._check_present(job)
+        if not job.started:
+            return
+        now = self._clock.now_ns()
+        await self._store.update_job(job.id, started=False, changed=now, version=job.version + 1)
+        job.started = False
+        self._scheduler.discard(job)
+        self._touched(now, job)
+        self._journal.changed("stopped", job, actor)
+        self._runner.drop_waiting(job, "the job was stopped")
+
+    async def exhausted(self, job: Job) -> None:
+        """JOB has no further instant: it ends as stopped."""
+        await self._stop(job, "jobd")
+
+    def set_schedule(self, job: Job, text: str, *, actor: str) -> Deferred[None]:
+        """Give JOB another schedule; what the old one owed is forgotten."""
+        self._check_schedule(text, job.options, job.seed)
+        return self._change(job.id, self._set_timing(job, text, job.options, "schedule", actor))
+
+    def set_options(self, job: Job, data: bytes, *, actor: str) -> Deferred[None]:
+        """Change JOB's options as the message DATA says."""
+        options = option_table.merge(job.options, data)
+        timing = (options.timezone, options.dst) != (job.options.timezone, job.options.dst)
+        if job.schedule_text and timing:
+            self._check_schedule(job.schedule_text, options, job.seed)
+        return self._change(job.id, self._set_options(job, data, actor))
+
+    async def _set_options(self, job: Job, data: bytes, actor: str) -> None:
+        options = option_table.merge(job.options, data)
+        if (options.timezone, options.dst) != (job.options.timezone, job.options.dst):
+            await self._set_timing(job, job.schedule_text, options, "options", actor)
+        elif options != job.options:
+            self._check_present(job)
+            now = self._clock.now_ns()
+            await self._store.update_job(
+                job.id,
+                options=option_table.show(options, defaults=False),
+                changed=now,
+                version=job.version + 1,
+            )
+            job.options = options
+            self._touched(now, job)
+            self._journal.changed("options", job, actor)
+
+    async def _set_timing(self, job: Job, text: str, options: Options, what: str, actor: str) -> None:
+        self._check_present(job)
+        if text == job.schedule_text and options == job.options:
+            return
+        now = self._clock.now_ns()
+        second = now // NANO
+        # A new @every counts from its own first start.
+        anchor = job.anchor if text == job.schedule_text else second if job.started else None
+        schedule = read_schedule(text, options, self.zone, job.seed, anchor) if text else None
+        await self._store.update_job(
+            job.id,
+            schedule=text,
+            options=option_table.show(options, defaults=False),
+            anchor=anchor,
+            watermark=second if job.started else job.watermark,
+            changed=now,
+            version=job.version + 1,
+        )
+        job.schedule_text, job.schedule, job.options, job.anchor = text, schedule, options, anchor
+        self._touched(now, job)
+        self._journal.changed(what, job, actor)
+        if job.started:
+            self._scheduler.discard(job)
+            job.watermark = second
+            self._scheduler.add(job)
+
+    def put_draft(self, job: Job, command: str) -> Deferred[None]:
+        """Keep COMMAND on disk, not yet in use: the file it is written to is still open."""
+        check_command(command)
+        self._check_present(job)
+        return self._store.put_draft(job.id, command)
+
+    def drop_draft(self, job: Job) -> Deferred[None]:
+        """Forget what `put_draft` kept."""
+        return self._store.drop_draft(job.id)
+
+    def set_command(self, job: Job, command: str, *, actor: str) -> Deferred[None]:
+        """Have the next runs of JOB use COMMAND."""
+        return self._change(job.id, self._set_command(job, check_command(command), actor))
+
+    async def _set_command(self, job: Job, command: str, actor: str) -> None:
+        self._check_present(job)
+        if command == job.command:
+            await self._store.drop_draft(job.id)
+            return
+        now = self._clock.now_ns()
+        await self._store.take_draft(job.id, command=command, changed=now, version=job.version + 1)
+        job.command = command
+        self._touched(now, job)
+        self._journal.changed("command", job, actor)
+
+    def set_access(self, job: Job, *, actor: str, **columns: Any) -> Deferred[None]:
+        """Change the `mode`, `owner` or `group` of JOB."""
+        return self._change(job.id, self._set_access(job, actor, columns))
+
+    async def _set_access(self, job: Job, actor: str, columns: dict[str, Any]) -> None:
+        self._check_present(job)
+        changes = {name: value for name, value in columns.items() if getattr(job, name) != value}
+        if not changes:
+            return
+        now = self._clock.now_ns()
+        await self._store.update_job(job.id, **changes, changed=now, version=job.version + 1)
+        for name, value in changes.items():
+            setattr(job, name, value)
+        self._touched(now, job)
+        self._journal.changed("access", job, actor)
+
+    def run(self, job: Job, *, actor: str) -> Deferred[int]:
+        """Run JOB once, now; the number of that run. EBUSY where `overlap` would skip it."""
+        self._check_present(job)
+        if not job.command:
+            raise JobError(EINVAL, f"job {job.name} has no command yet: write one to its cmd file")
+        self._journal.changed("run", job, actor)
+        return self._runner.run_by_hand(job)
+
+    def kill(self, job: Job, signum: int | None, *, actor: str) -> None:
+        """End the runs of JOB that are in progress, or send them SIGNUM."""
+        self._check_present(job)
+        self._runner.kill(job, signum)
+        self._journal.changed("kill", job, actor)
+
+    # ---- the whole
+
+    def pause(self, *, actor: str) -> Deferred[None]:
+        """Have nothing fire until `resume`, over restarts too."""
+        return self._change("/", self._set_paused(True, actor))
+
+    def resume(self, *, actor: str) -> Deferred[None]:
+        """Fire again; what fell due meanwhile is owed no more."""
+        return self._change("/", self._set_paused(False, actor))
+
+    async def _set_paused(self, paused: bool, actor: str) -> None:
+        if paused == self.paused:
+            return
+        second = self._clock.now_ns() // NANO
+        await self._store.set_meta("paused", "1" if paused else "0", resumed=str(second))
+        self.paused = paused
+        if paused:
+            self._scheduler.stop()
+        else:
+            for job in self._by_id.values():
+                if job.started:
+                    job.watermark = second
+            self.start_scheduler()
+        self._journal.whole("paused" if paused else "resumed", actor)
+
+    def start_scheduler(self) -> None:
+        """Have the started jobs run at their instants."""
+        self._scheduler.start(job for job in self._by_id.values() if job.started)
+
+    # ---- helpers
+
+    def _check_schedule(self, text: str, options: Options, seed: str) -> None:
+        schedule = read_schedule(text, options, self.zone, seed)
+        now = self._clock.now_ns() // NANO
+        self._check_comes(schedule, now)
+
+    @staticmethod
+    def _check_comes(schedule: Schedule, now: int) -> None:
+        if schedule.kind != "reboot" and schedule.next_epoch(now) is None:
+            raise JobError(EINVAL, f"schedule: {schedule.text} has no time from now on")
+
+    @staticmethod
+    def _check_present(job: Job) -> None:
+        if job.removed:
+            raise JobError(ENOENT, f"there is no job {job.name} any more")
+
+    def _touched(self, now: int, job: Job | None = None) -> None:
+        self.changed = now
+        self.version += 1
+        if job is not None:
+            job.changed = now
+            job.version += 1
+
+    def _lock(self, key: int | str) -> DeferredLock:
+        return self._locks.setdefault(key, DeferredLock())
+
+    def _unlock(self, key: int | str, lock: DeferredLock) -> None:
+        lock.release()
+        if not lock.locked and not lock.waiting:
+            self._locks.pop(key, None)
+
+    def _change(self, key: int | str, change: Coroutine[Any, Any, _T]) -> Deferred[_T]:
+        """Make CHANGE when the earlier ones of KEY are done."""
+        return Deferred.fromCoroutine(self._in_turn(key, change))
+
+    async def _in_turn(self, key: int | str, change: Coroutine[Any, Any, _T]) -> _T:
+        lock = self._lock(key)
+        await lock.acquire()
+        try:
+            return await change
+        finally:
+            self._unlock(key, lock)

@@ -1,0 +1,47 @@
+"""What the daemon says of itself: levels for its log, and the lines of `--debug`."""
+
+from __future__ import annotations
+
+import sys
+
+from twisted.logger import (
+    FilteringLogObserver,
+    InvalidLogLevelError,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogPublisher,
+)
+
+
+def parse_log_level(text: str) -> LogLevelFilterPredicate:
+    """The filter that `info`, or `warn,jobd.jobs=debug`, means; ValueError where it means none."""
+    first, *parts = [part.strip() for part in text.split(",")]
+    predicate = LogLevelFilterPredicate(defaultLogLevel=_level(first))
+    for part in parts:
+        name, equals, level = part.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{part!r} is not PART=LEVEL, such as jobd.jobs=debug")
+        predicate.setLogLevelForNamespace(name, _level(level))
+    return predicate
+
+
+def _level(name: str) -> LogLevel:
+    try:
+        level: LogLevel = LogLevel.levelWithName(name.strip())
+        return level
+    except InvalidLogLevelError:
+        names = ", ".join(level.name for level in LogLevel.iterconstants())
+        raise ValueError(f"there is no level {name!r}: {names} are allowed") from None
+
+
+def use_log_level(predicate: LogLevelFilterPredicate) -> None:
+    """Let every log that was begun by now have only what PREDICATE lets pass."""
+    # Twisted begins its logs before it starts a service, and has no public list of them.
+    for observer in tuple(globalLogPublisher._observers):
+        globalLogPublisher.removeObserver(observer)
+        globalLogPublisher.addObserver(FilteringLogObserver(observer, [predicate]))
+
+
+def trace_to_stderr(line: str) -> None:
+    """A line of `--debug`."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,211 @@
+"""jobd as a service of Twisted: everything but the options and the sockets.
+
+`JobService` opens the store, loads the jobs, keeps them running, and has the tree for a 9P factory.
+Reactor, clock, store and process provider are handed in, so that it runs inside another program, or under
+a test's clock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobd.access import Access, Accounts
+from jobd.jobs.clock import Alarms, IClock, SystemClock
+from jobd.jobs.groups import boot_id
+from jobd.jobs.journal import Journal
+from jobd.jobs.launch import Here, Launcher
+from jobd.jobs.legacy import read_jobs_db
+from jobd.jobs.metrics import metrics_text
+from jobd.jobs.runner import Runner
+from jobd.jobs.scheduler import Scheduler
+from jobd.jobs.segments import SegmentStore
+from jobd.jobs.store import Store
+from jobd.jobs.table import JobTable
+from jobd.jobs.texts import check_command, check_name
+from jobd.tree import Tree
+
+LEGACY = "jobs.db"
+
+
+def default_max_runs() -> int:
+    """8 a core, at least 64."""
+    return max(64, 8 * (os.cpu_count() or 1))
+
+
+class JobService(Service):
+    """The scheduler, its jobs and their tree. `filesystem` is there from `startService` on."""
+
+    log = Logger()
+    name = "jobd"
+    filesystem: Tree
+    table: JobTable
+
+    def __init__(
+        self,
+        reactor: Any,
+        directory: str,
+        *,
+        access: Access,
+        spawner: Any,
+        zone: str,
+        max_runs: int | None = None,
+        stop_wait: float = 0.0,
+        jobs_mode: int = 0o711,
+        clock: IClock | None = None,
+        open_store: Callable[[], Store] | None = None,
+        in_thread: Callable[[Callable[[], object]], Deferred[Any]] | None = None,
+    ) -> None:
+        """Jobs live in DIRECTORY. ACCESS says who may do what, SPAWNER (an `IReactorProcess`) starts
+        processes, each in a session of its own.  ZONE is the time zone of schedules that name none.
+        STOP_WAIT is how many seconds a stop waits for runs in progress.  IN_THREAD calls what would block,
+        somewhere else.
+        """
+        self._reactor = reactor
+        self._directory = directory
+        self._access = access
+        self._spawner = spawner
+        self._in_thread = in_thread or (lambda f: deferToThreadPool(reactor, reactor.getThreadPool(), f))
+        self._zone = zone
+        self._max_runs = max_runs or default_max_runs()
+        self._stop_wait = stop_wait
+        self._jobs_mode = jobs_mode
+        self._clock = clock or SystemClock(reactor)
+        self._open_store = open_store or (lambda: Store.open(directory, reactor))
+        self._stop_ticking: Callable[[], None] | None = None
+        self._syncing = False
+
+    def startService(self) -> None:
+        """Open the store, take in its jobs, go on with the runs that were left, and start the clock.
+
+        StoreError where the directory can't be used.
+        """
+        super().startService()
+        self.store = store = self._open_store()
+        for notice in store.notices:
+            self.log.critical("{notice}", notice=notice)
+        self._logs = SegmentStore(os.path.join(self._directory, "output"), full=lambda: store.full)
+        self._alarms = Alarms(self._clock)
+        self.journal = Journal(self._clock, self._logs)
+        self.runner = Runner(
+            clock=self._clock,
+            alarms=self._alarms,
+            reactor=self._reactor,
+            store=store,
+            journal=self.journal,
+            launcher=Launcher(Here.look()),
+            spawner=self._spawner,
+            max_runs=self._max_runs,
+            boot_id=boot_id(),
+        )
+        self._scheduler = Scheduler(self._clock, self.runner.fire, self.runner.missed, self._clock_stepped)
+        self.table = JobTable(
+            clock=self._clock,
+            store=store,
+            journal=self.journal,
+            scheduler=self._scheduler,
+            runner=self.runner,
+            zone=self._zone,
+            jobs_mode=self._jobs_mode,
+        )
+        self.filesystem = Tree(
+            clock=self._clock,
+            table=self.table,
+            runner=self.runner,
+            store=store,
+            journal=self.journal,
+            access=self._access,
+            accounts=Accounts(),
+            metrics=lambda: metrics_text(self.table, self.runner, store),
+        )
+        self._load()
+        self._stop_ticking = self._clock.every_second(self._tick)
+
+    def _load(self) -> None:
+        store, table = self.store, self.table
+        self._import_legacy()
+        resumed = store.get_meta("resumed")
+        jobs = {}
+        for record in store.load_jobs():
+            jobs[record.id] = table.load(record, handled=int(resumed) if resumed else None)
+        table.paused = store.get_meta("paused") == "1"
+        self.runner.adopt(jobs, store.unfinished_runs())
+        for job_id in store.drafts():
+            store.drop_draft(job_id)
+        if not table.paused:
+            table.start_scheduler()
+        booted, now = store.get_meta("boot_id"), boot_id()
+        if booted != now:
+            store.set_meta("boot_id", now)
+            if not table.paused:
+                self.runner.fire_at_boot(job for job in jobs.values() if job.started)
+
+    def _import_legacy(self) -> None:
+        """Take in the jobs of an original's jobs.db, once."""
+        path = os.path.join(self._directory, LEGACY)
+        if self.store.get_meta("imported") is not None or not os.path.exists(path):
+            return
+        found, problems = read_jobs_db(path)
+        for problem in problems:
+            self.log.warn("{path}: {problem}", path=path, problem=problem)
+        user = self._access.daemon
+        for job in found:
+            made = self.table.create(
+                check_name(job.name),
+                job.schedule,
+                check_command(job.command),
+                owner=user.name,
+                group=Accounts().group_of(user),
+                actor=LEGACY,
+            )
+            made.addErrback(self._not_imported)
+        self.store.set_meta("imported", path)
+
+    def _not_imported(self, failure: Failure) -> None:
+        self.log.error("{path}: {why}", path=LEGACY, why=failure.getErrorMessage())
+
+    def _tick(self) -> None:
+        """Once a second of monotonic time."""
+        self._scheduler.tick()
+        self._alarms.check()
+        if not self._syncing:
+            self._syncing = True
+            synced = self._in_thread(self._logs.sync)
+            synced.addErrback(
+                lambda failure: self.log.error("output can't be synced: {why}", why=failure.getErrorMessage())
+            )
+            synced.addCallback(self._synced)
+
+    def _synced(self, _: object) -> None:
+        self._syncing = False
+
+    def _clock_stepped(self, seconds: float) -> None:
+        self.log.warn("the clock was set by {seconds:.1f} seconds, or the machine slept", seconds=seconds)
+        self.runner.guard = self._scheduler.guard
+        self.journal.clock_stepped(seconds)
+
+    def stopService(self) -> Deferred[Any]:
+        """Start no further run, wait for those in progress as long as asked, and close the store.
+
+        Runs that are still in progress go on; the next start finds them again.
+        """
+        super().stopService()
+        self._scheduler.stop()
+        idle = self.runner.stop(self._stop_wait)
+        idle.addCallback(lambda _: self._close())
+        return idle
+
+    def _close(self) -> Deferred[Any]:
+        if self._stop_ticking is not None:
+            self._stop_ticking()
+        self._alarms.stop()
+        closed = self.store.close()
+        closed.addCallback(lambda _: self._logs.close())
+        return gatherResults([closed])

@@ -1,0 +1,261 @@
+"""The root of the tree, and the files beside the jobs."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+import jobd
+from jobd.access import AccessError
+from jobd.jobs.errors import JobError
+from jobd.jobs.texts import attributes, check_name, decode, parse_definition, shorten
+from jobd.ninep.errors import NinepError
+from jobd.ninep.interfaces import DMAPPEND, DMSETVTX, Attach, Entry, IFilesystem, Statfs
+from jobd.tree.growing import GrowingNode
+from jobd.tree.job import JobDirectory
+from jobd.tree.nodes import (
+    NANO,
+    REMEMBERED,
+    Attributes,
+    DirectoryNode,
+    FixedDirectory,
+    Lengths,
+    MessageNode,
+    TextNode,
+    TreeNode,
+    View,
+)
+
+if TYPE_CHECKING:
+    from jobd.access import Access, Accounts
+    from jobd.jobs.clock import IClock
+    from jobd.jobs.job import Job
+    from jobd.jobs.journal import Journal
+    from jobd.jobs.runner import Runner
+    from jobd.jobs.store import RunRecord, Store
+    from jobd.jobs.table import JobTable
+
+# qid paths of the files that belong to no job: ids of jobs begin at 1, and theirs are above 2**36.
+ROOT, CLONE, CTL, ERROR, EVENTS, METRICS, VERSION, JOBS = range(1, 9)
+
+
+@implementer(IFilesystem)
+class Tree:
+    """All of jobd as a file system."""
+
+    def __init__(
+        self,
+        *,
+        clock: IClock,
+        table: JobTable,
+        runner: Runner,
+        store: Store,
+        journal: Journal,
+        access: Access,
+        accounts: Accounts,
+        metrics: Callable[[], str],
+    ) -> None:
+        self.clock = clock
+        self.table = table
+        self.runner = runner
+        self.store = store
+        self.journal = journal
+        self.access = access
+        self.accounts = accounts
+        self.metrics = metrics
+        self.lengths = Lengths(clock.monotonic)
+        self._began = clock.now_ns()
+        self._failed: dict[str, deque[bytes]] = {}
+
+    @property
+    def began(self) -> int:
+        """When the daemon started, in nanoseconds."""
+        return self._began
+
+    def attach(self, request: Attach) -> Any:
+        """The root for the user that the access rules make of REQUEST."""
+        try:
+            user = self.access.admit(request.peer, request.uname, request.n_uname)
+        except AccessError as error:
+            # The sentence goes over the wire: who is refused here has no /error to read.
+            raise NinepError(error.errno, str(error), ename=str(error)) from None
+        if request.aname not in ("", "/"):
+            raise NinepError(
+                errno.ENOENT, f"there is no tree {shorten(request.aname)} to attach: it is called ''"
+            )
+        actor = f"{user.name} {request.peer.description}"
+        failed = self._failed.setdefault(user.name, deque(maxlen=REMEMBERED))
+        return Root(None, "/", View(self, user, actor, failed))
+
+    def statfs(self) -> Statfs:
+        """Its numbers of files mean little, its type means that `tail -f` polls."""
+        return Statfs(files=len(self.table) * len(JobDirectory.table))
+
+    def last_ended(self, job: Job) -> RunRecord | None:
+        """The newest run of JOB that has an outcome."""
+        ended = [run for run in self.store.runs(job.id) if run.outcome is not None]
+        return max(ended, key=lambda run: run.number, default=None)
+
+
+class _OfRoot(TreeNode):
+    """A file that belongs to the daemon."""
+
+    number = 0
+    mode = 0o444
+
+    def attributes(self) -> Attributes:
+        daemon = self.view.tree.access.daemon
+        return Attributes(
+            self.mode, daemon.name, self.view.tree.accounts.group_of(daemon), self.changed() / NANO
+        )
+
+    def changed(self) -> int:
+        """When it last changed, in nanoseconds."""
+        return self.view.tree.began
+
+    def qid_path(self) -> int:
+        return self.number
+
+
+class Clone(_OfRoot, MessageNode):
+    """`clone`: a message makes a job."""
+
+    number = CLONE
+    mode = 0o666
+
+    def message(self, data: bytes) -> Any:
+        definition, user = parse_definition(data), self.view.user
+        if not definition.schedule:
+            raise JobError(
+                errno.EINVAL, f"clone: {definition.name} has no schedule: NAME:SCHEDULE:COMMAND is expected"
+            )
+        return self.view.tree.table.create(
+            *definition, owner=user.name, group=self.view.tree.accounts.group_of(user), actor=self.view.actor
+        )
+
+
+class Ctl(_OfRoot, MessageNode):
+    """`ctl`: whether anything fires, and how the daemon stands."""
+
+    number = CTL
+    mode = 0o644
+
+    def text(self) -> bytes:
+        tree = self.view.tree
+        facts: list[tuple[str, object]] = [
+            ("jobs", len(tree.table)),
+            ("runs", len(tree.runner.running)),
+            ("waiting", tree.runner.waiting),
+            ("timezone", tree.table.zone),
+            ("version", jobd.__version__),
+        ]
+        state = "paused\n" if tree.table.paused else "running\n"
+        return (state + "".join(attributes([fact]) + "\n" for fact in facts)).encode()
+
+    def message(self, data: bytes) -> Any:
+        verb = decode(data, "ctl").strip().lower()
+        table = self.view.tree.table
+        if verb not in ("pause", "resume"):
+            raise JobError(errno.EINVAL, f"ctl: {shorten(verb)} is not pause or resume")
+        return (table.pause if verb == "pause" else table.resume)(actor=self.view.actor)
+
+
+class Error(_OfRoot, TextNode):
+    """`error`: the user's failed changes."""
+
+    number = ERROR
+
+    def text(self) -> bytes:
+        return b"".join(self.view.failed)
+
+
+class Events(_OfRoot, GrowingNode):
+    """`events`: what happened to all jobs."""
+
+    number = EVENTS
+    type = DMAPPEND >> 24
+
+    def log(self) -> Any:
+        return self.view.tree.journal.events
+
+    def changed(self) -> int:
+        return self.log().mtime or self.view.tree.began
+
+
+class Metrics(_OfRoot, TextNode):
+    """`metrics`: counters and gauges for Prometheus."""
+
+    number = METRICS
+    costly = True
+
+    def text(self) -> bytes:
+        return self.view.tree.metrics().encode()
+
+
+class Version(_OfRoot, TextNode):
+    """`version`: which jobd this is."""
+
+    number = VERSION
+
+    def text(self) -> bytes:
+        return f"jobd {jobd.__version__}\n".encode()
+
+
+class Jobs(DirectoryNode, _OfRoot):
+    """`jobs`: a directory for each job."""
+
+    number = JOBS
+    mode = 0o777 | DMSETVTX
+
+    def changed(self) -> int:
+        return self.view.tree.table.changed
+
+    def version(self) -> int:
+        return self.view.tree.table.version
+
+    def walk(self, name: str) -> Any:
+        job = self.view.tree.table.find(name)
+        if job is None:
+            raise NinepError(errno.ENOENT, f"there is no job {shorten(name)}")
+        return JobDirectory(self, self.view, job)
+
+    def entries(self, after: int) -> Iterable[Entry]:
+        for job in self.view.tree.table.after(after):
+            yield Entry(job.id, JobDirectory(self, self.view, job))
+
+    def mkdir(self, name: str, perm: int, gid: int | None) -> Any:
+        path = f"{self.path}/{name}"
+
+        def change() -> Any:
+            user, tree = self.view.user, self.view.tree
+            made = tree.table.create(
+                check_name(name),
+                "",
+                "",
+                owner=user.name,
+                group=tree.accounts.group_of(user),
+                actor=self.view.actor,
+            )
+            return made.addCallback(lambda job: JobDirectory(self, self.view, job))
+
+        return self.view.change(path, change)
+
+
+class Root(FixedDirectory, _OfRoot):
+    """The root."""
+
+    number = ROOT
+    mode = 0o755
+    table = {  # noqa: RUF012 - the table of a class, as declared
+        "clone": Clone,
+        "ctl": Ctl,
+        "error": Error,
+        "events": Events,
+        "metrics": Metrics,
+        "version": Version,
+        "jobs": Jobs,
+    }
