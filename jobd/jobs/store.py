@@ -10,6 +10,7 @@ for bytes that are no UTF-8.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -298,7 +299,7 @@ def _connect(database: str, uri: bool = False) -> sqlite3.Connection:
 def _lock(directory: str) -> int:
     """Make DIRECTORY if need be and lock it for this process; the open lock file."""
     try:
-        if not os.path.isdir(directory):
+        with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
             salvage.sync_directory(os.path.dirname(directory))
         lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
