@@ -14,6 +14,7 @@ the new one's) is moved away; the new one is renamed into place.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import sqlite3
@@ -42,7 +43,8 @@ def make_usable(path: str) -> list[str]:
     """
     notices: list[str] = []
     if os.path.exists(path + ".salvaged"):
-        notices.append(_set_aside(path))
+        aside = _set_aside(path)
+        notices.append(f"{path} was damaged: what could be read was kept; the original is {aside}")
     if not os.path.exists(path):
         _remove(path + ".new")
         _new_database(path + ".new").close()
@@ -53,7 +55,9 @@ def make_usable(path: str) -> list[str]:
     if damage is not None:
         counts = _salvage(path)
         aside = _set_aside(path)
-        notices.append(f"{path} was damaged ({damage}): {counts} could be read and were kept. {aside}")
+        notices.append(
+            f"{path} was damaged ({damage}): {counts} could be read and were kept; the original is {aside}"
+        )
     return notices
 
 
@@ -138,17 +142,20 @@ def _salvage(path: str) -> str:
 
 
 def _set_aside(path: str) -> str:
-    """Put PATH.salvaged in the place of PATH; where the damaged one is now, in a sentence."""
-    aside = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    os.link(path, aside)
+    """Put PATH.salvaged in the place of PATH; the name under which the damaged one is kept."""
+    names = glob.glob(glob.escape(path) + ".damaged-*")
+    aside = next((name for name in names if os.path.samefile(name, path)), None)
+    if aside is None:
+        aside = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        os.link(path, aside)
     if os.path.exists(path + "-wal"):
         os.replace(path + "-wal", aside + "-wal")
     _remove(path + "-shm")
+    _remove(path + ".check")
     sync_directory(os.path.dirname(path))
     os.replace(path + ".salvaged", path)
     sync_directory(os.path.dirname(path))
-    _remove(path + ".check")
-    return f"The damaged original is now {aside}."
+    return aside
 
 
 def _open_copy(path: str) -> sqlite3.Connection:
