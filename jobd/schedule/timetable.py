@@ -50,7 +50,7 @@ class Timetable:
     def _next(self, after: int) -> int | None:
         first_from, follows_clock = self._evaluator.first_from, self._follows_clock
         instant = max(after + 1, -DAY)
-        while True:
+        while instant < END + DAY:
             span = self._zone.span(instant)
             wall = instant + span.offset
             if follows_clock:
@@ -69,6 +69,7 @@ class Timetable:
             # two days before `found` can be left out, once the clock can't be set back before `wall`.
             if instant > after + 2 * DAY:
                 instant = max(instant, found - 2 * DAY)
+        return None
 
 
 class Interval:
