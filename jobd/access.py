@@ -67,7 +67,7 @@ def peer_uid(connection: socket.socket) -> int | None:
             uid = int(_UCRED.unpack(credentials)[1])
             return None if uid == NO_UID else uid
         if connection.family in (socket.AF_INET, socket.AF_INET6):
-            return owner_of(connection.getsockname(), connection.getpeername())
+            return owner_of(connection)
     except OSError:  # the peer is gone already
         pass
     return None

@@ -1,10 +1,10 @@
 """Whose socket is at the other end of a TCP connection on this machine.
 
 The kernel tells by NETLINK_SOCK_DIAG (sock_diag(7)): a look-up of one socket by its exact addresses and
-ports, as those of include/uapi/linux/inet_diag.h are laid out.  What it tells of a socket that is being
-closed is worthless, since its owner and inode are shown as 0; so an answer counts only for a socket that
-is ESTABLISHED and has an inode, and only if our own end is ESTABLISHED after the answer: then the peer had
-not let go of the connection, and nobody else can have had its addresses.
+ports, laid out as in include/uapi/linux/inet_diag.h.  What it tells of a socket that is being closed is
+worthless: its inode is shown as 0, and by most kernels its owner too.  So an answer counts only for a
+socket that is ESTABLISHED and has an inode, and only if our own end is ESTABLISHED after the answer: the
+peer then had not let go of the connection, and no other socket can have had its addresses.
 """
 
 from __future__ import annotations
@@ -50,23 +50,22 @@ class Found(NamedTuple):
     inode: int
 
 
-def owner_of(local: tuple[Any, ...], remote: tuple[Any, ...]) -> int | None:
-    """The uid that owns the peer's socket of the connection between LOCAL, our end, and REMOTE.
+def owner_of(connection: socket.socket) -> int | None:
+    """The uid that owns the peer's socket of CONNECTION, one of TCP over IPv4 or IPv6.
 
-    Both are addresses as `getsockname` and `getpeername` give them, of IPv4 or IPv6.  None if the peer is not on this machine (or in another network namespace of it), if its socket can't be
+    None if the peer is not on this machine (or in another network namespace of it), if its socket can't be
     believed, or if the kernel does not say.
     """
     try:
-        ours, theirs = endpoint(local), endpoint(remote)
+        ours, theirs = endpoint(connection.getsockname()), endpoint(connection.getpeername())
         with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as diag:
             peer = find(diag, theirs, ours)
-            own = find(diag, ours, theirs)
+        own_state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]  # tcpi_state
     except (OSError, ValueError):
         return None
-    if peer is None or own is None:
+    if peer is None or peer.state != TCP_ESTABLISHED or not peer.inode or own_state != TCP_ESTABLISHED:
         return None
-    believed = all(found.state == TCP_ESTABLISHED and found.inode for found in (peer, own))
-    return peer.uid if believed else None
+    return peer.uid
 
 
 def endpoint(address: tuple[Any, ...]) -> Endpoint:
