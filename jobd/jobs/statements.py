@@ -17,15 +17,26 @@ DEFINITION = frozenset(("name", "seed", "owner", "group", "mode", "schedule", "c
 """The columns of a job that tell what it is; the others change as it starts, runs and stops."""
 
 
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in columns)
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({_names(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+
+
+_INSERT_JOB = _insert("jobs", JobRecord._fields)
+_INSERT_RUN = _insert("runs", RunRecord._fields)
+
+
 def select(table: str, columns: Sequence[str], rest: str) -> str:
     """Read COLUMNS of the rows of TABLE that REST asks for."""
     return f"SELECT {_names(columns)} FROM {table} {rest}"  # noqa: S608
 
 
-def insert(table: str, columns: Mapping[str, object]) -> Statement:
+def insert(record: JobRecord | RunRecord) -> Statement:
     """Add a row."""
-    marks = ", ".join("?" * len(columns))
-    return Statement(f"INSERT INTO {table} ({_names(columns)}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
+    return Statement(_INSERT_JOB if isinstance(record, JobRecord) else _INSERT_RUN, record)
 
 
 def update_job(id: int, columns: Mapping[str, object]) -> Iterable[Statement]:
@@ -72,10 +83,6 @@ def _update(table: str, known: Collection[str], columns: Mapping[str, object], w
         raise TypeError(f"{table} have no {', '.join(sorted(unknown))}")
     settings = ", ".join(f'"{name}" = ?' for name in columns)
     return f"UPDATE {table} SET {settings} WHERE {where}"  # noqa: S608
-
-
-def _names(columns: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in columns)
 
 
 def _encoded(value: object) -> object:

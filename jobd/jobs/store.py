@@ -190,7 +190,7 @@ class Store:
 
     def create_job(self, record: JobRecord) -> Deferred[None]:
         """Add a job, under an id of `next_job_id`."""
-        return self._submit(insert("jobs", record._asdict()), grows=True)
+        return self._submit(insert(record), grows=True)
 
     def update_job(self, id: int, **columns: object) -> Deferred[None]:
         """Set COLUMNS of a job."""
@@ -202,13 +202,11 @@ class Store:
 
     def begin_run(self, run: RunRecord, **job_columns: object) -> Deferred[None]:
         """Add a run in progress, and set JOB_COLUMNS of its job with it."""
-        return self._submit(insert("runs", run._asdict()), *update_job(run.job, job_columns))
+        return self._submit(insert(run), *update_job(run.job, job_columns))
 
     def add_record(self, run: RunRecord, *, keep_runs: int, **job_columns: object) -> Deferred[None]:
         """Add a run that never began, or a gap, with its outcome; the rest as in `end_run`."""
-        return self._submit(
-            insert("runs", run._asdict()), *update_job(run.job, job_columns), trim_runs(run.job, keep_runs)
-        )
+        return self._submit(insert(run), *update_job(run.job, job_columns), trim_runs(run.job, keep_runs))
 
     def update_run(self, job: int, number: int, **columns: object) -> Deferred[None]:
         """Set COLUMNS of a run."""

@@ -202,10 +202,21 @@ class PowerCutError(Exception):
 class Damaged(SynchronousTestCase):
     """A damaged database."""
 
+    sound = b""
+
     def setUp(self) -> None:
+        if not self.sound:
+            Damaged.sound = self.filled()
         self.directory = self.mktemp()
         self.path = os.path.join(self.directory, "jobd.db")
-        store = Store.open(self.directory)
+        self.pages = len(self.sound) // PAGE
+        os.mkdir(self.directory)
+        self.restore()
+
+    def filled(self) -> bytes:
+        """A database with jobs, of which the newest was deleted, and runs."""
+        directory = self.mktemp()
+        store = Store.open(directory)
         for id in range(1, JOBS + 1):
             store.create_job(job(id))
             for number in range(1, 4):
@@ -213,7 +224,12 @@ class Damaged(SynchronousTestCase):
         store.set_meta("paused", "1")
         store.delete_job(JOBS)
         store.close()
-        self.pages = os.path.getsize(self.path) // PAGE
+        with open(os.path.join(directory, "jobd.db"), "rb") as file:
+            return file.read()
+
+    def restore(self) -> None:
+        with open(self.path, "wb") as file:
+            file.write(self.sound)
 
     def damage(self, page: int, data: bytes | None = None) -> None:
         with open(self.path, "r+b") as file:
@@ -293,13 +309,10 @@ class Damaged(SynchronousTestCase):
     def test_every_page(self) -> None:
         """Whichever page is overwritten or zeroed, the store opens and works, and keeps most jobs unless
         it was the page that leads to them."""
-        with open(self.path, "rb") as file:
-            sound = file.read()
         kept = []
         for page in range(1, self.pages + 1):
             for data in (None, bytes(PAGE)):
-                with open(self.path, "wb") as file:
-                    file.write(sound)
+                self.restore()
                 self.damage(page, data)
                 store = Store.open(self.directory)
                 jobs = list(store.load_jobs())
