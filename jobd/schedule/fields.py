@@ -101,7 +101,7 @@ def parse_field(field: Field, text: str) -> Values:
             if not found:
                 numbers |= bits(_numbers(field, item))
     if not (numbers or special or star):
-        raise refusal(field, text, "names no value")
+        raise refusal(field, text, "no value stands there")
     if star:
         numbers = bits(range(field.low, field.high + 1))
     if field is YEAR:
@@ -126,8 +126,6 @@ def _special(field: Field, item: str) -> int:
     if field is WEEKDAY and (match := _WEEKDAY_SPECIAL.fullmatch(item)):
         week = match["week"]
         if week is None:
-            if field.number_of(match["day"].upper()) is None and not match["day"].isdigit():
-                raise refusal(field, item, "is no name or number before L")
             week = str(LAST)
         elif week not in ("1", "2", "3", "4", "5"):
             raise refusal(field, item, "the week after # is out of 1-5")
@@ -154,15 +152,14 @@ def _numbers(field: Field, item: str) -> Sequence[int]:
 
 def _number(field: Field, text: str, item: str) -> int:
     """One value: a number, of weekdays up to 7, or a name."""
-    subject = "" if text == item else f"{quoted(text)} "
     if text.isascii() and text.isdigit():
         number = int(text)
         if field.low <= number <= field.high or (field is WEEKDAY and number == 7):
             return number
-        raise refusal(field, item, f"{subject}is out of range")
+        raise refusal(field, item, f"{quoted(text)} is out of range")
     named = field.number_of(text.upper()) if text.isascii() else None
     if named is None:
-        raise refusal(field, item, f"{subject}is no value" if text else "a value is missing")
+        raise refusal(field, item, f"{quoted(text)} is no value" if text else "a value is missing")
     return named
 
 

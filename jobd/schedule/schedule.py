@@ -192,7 +192,9 @@ def _period(text: str) -> int:
     except ValueError as error:
         raise ScheduleError(f"@every: {error}") from None
     if seconds < 1 or seconds % 1:
-        raise ScheduleError(f"@every {quoted(text)}: no whole number of seconds; allowed are 1s and more")
+        raise ScheduleError(
+            f"@every {quoted(text)}: too short, or no whole seconds; allowed are 1s, 2s and so on"
+        )
     return int(seconds)
 
 

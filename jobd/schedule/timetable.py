@@ -98,6 +98,6 @@ class Never:
 
     __slots__ = ()
 
-    def next(self, after: int) -> int | None:  # noqa: ARG002
+    def next(self, after: int) -> int | None:
         """See `Instants`."""
         return None

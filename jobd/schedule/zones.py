@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -38,7 +38,7 @@ class Span(NamedTuple):
 class Zone:
     """A time zone, and what it has shown of itself so far."""
 
-    def __init__(self, info: ZoneInfo) -> None:
+    def __init__(self, info: tzinfo) -> None:
         self._info = info
         self._blocks: dict[int, list[Span]] = {}
         self._recent = Span(0, 0, 0, 0)

@@ -7,7 +7,7 @@ item by item from what the grammar means.  `due` watches a zone's clock minute b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -189,9 +189,30 @@ def expressions(draw: st.DrawFn, star_weights: str = "1223435", zeros: int = 0) 
     )
 
 
-def local(instant: int, zone: ZoneInfo) -> datetime:
+def local(instant: int, zone: tzinfo) -> datetime:
     """What the zone's clock shows, naive."""
     return datetime.fromtimestamp(instant, zone).replace(tzinfo=None)
+
+
+class OneChange(tzinfo):
+    """A zone whose clock changes once; offsets are seconds, the change is an instant."""
+
+    def __init__(self, change: int, before: int, after: int) -> None:
+        self.change = EPOCH + change * SECOND
+        self.offsets = before * SECOND, after * SECOND
+
+    def fromutc(self, time: datetime) -> datetime:
+        changed = time.replace(tzinfo=None) >= self.change
+        return (time + self.offsets[changed]).replace(fold=int(changed))
+
+    def utcoffset(self, time: datetime | None) -> timedelta:
+        return self.offsets[time.fold if time else 0]
+
+    def dst(self, time: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, time: datetime | None) -> str:
+        return "LMT"
 
 
 def changes(zone: ZoneInfo, start: int, end: int) -> list[int]:
@@ -210,7 +231,7 @@ def changes(zone: ZoneInfo, start: int, end: int) -> list[int]:
 
 def due(
     matches: Matches,
-    zone: ZoneInfo,
+    zone: tzinfo,
     hours: tuple[int, int],
     rule: str | None,
     step: int = 60,

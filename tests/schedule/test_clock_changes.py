@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobd.schedule import Schedule
+from jobd.schedule.evaluator import CalendarEvaluator
+from jobd.schedule.expression import parse_expression
 from jobd.schedule.reference import CroniterEvaluator
-from tests.schedule.oracle import A_DAY, SECOND, Made, changes, due, expressions, local, seconds
+from jobd.schedule.timetable import Timetable
+from jobd.schedule.zones import Zone
+from tests.schedule.oracle import A_DAY, SECOND, Made, OneChange, changes, due, expressions, local, seconds
 
 
 class Year(NamedTuple):
@@ -66,13 +70,13 @@ ZONES = sorted(
 )
 
 
-def instants(schedule: Schedule, start: int, end: int) -> list[int]:
+def instants(next_after: Callable[[int], int | None], start: int, end: int) -> list[int]:
     """All instants from `start` until `end`."""
     found = []
-    instant = schedule.next_epoch(start - 1)
+    instant = next_after(start - 1)
     while instant is not None and instant < end:
         found.append(instant)
-        instant = schedule.next_epoch(instant)
+        instant = next_after(instant)
     return found
 
 
@@ -91,7 +95,7 @@ class Years(SynchronousTestCase):
             hour, minute = map(int, row.fixed_at.split(":"))
             schedule = Schedule.parse(f"{minute} {hour} * * *", row.zone)
             self.assertTrue(schedule.fixed)
-            runs = [t for t in instants(schedule, start, end) if local(t, zone).year == row.year]
+            runs = [t for t in instants(schedule.next_epoch, start, end) if local(t, zone).year == row.year]
             self.assertEqual(len(runs), row.fixed_runs, row)
             self.assertEqual(sorted(set(runs)), runs, row)
             at_time = [t for t in runs if local(t, zone).strftime("%H:%M") == row.fixed_at]
@@ -110,7 +114,7 @@ class Years(SynchronousTestCase):
     def test_hourly(self) -> None:
         """An hourly job runs whenever the clock shows a full hour, and at no other instant."""
         for row, zone, start, end in self.years():
-            runs = instants(Schedule.parse("@hourly", row.zone), start, end)
+            runs = instants(Schedule.parse("@hourly", row.zone).next_epoch, start, end)
             self.assertEqual(runs, [t for t in range(start, end, 900) if local(t, zone).minute == 0], row)
             self.assertEqual(sum(local(t, zone).year == row.year for t in runs), row.hourly_runs, row)
 
@@ -121,7 +125,9 @@ class Years(SynchronousTestCase):
             for change in changes(zone, start, end):
                 seconds_around = range(change - A_DAY // 2, change + A_DAY // 2)
                 self.assertEqual(
-                    instants(schedule, seconds_around.start, seconds_around.stop), list(seconds_around), row
+                    instants(schedule.next_epoch, seconds_around.start, seconds_around.stop),
+                    list(seconds_around),
+                    row,
                 )
 
     def test_fixed_times_of_all_seconds(self) -> None:
@@ -133,7 +139,7 @@ class Years(SynchronousTestCase):
                 for change in changes(zone, start, end):
                     hours = change - 7200, change + 7200
                     expected = due(lambda time: time.second % 7 == 0, zone, hours, rule, 1, lookback=7200)
-                    self.assertEqual(instants(schedule, *hours), list(expected), row)
+                    self.assertEqual(instants(schedule.next_epoch, *hours), list(expected), row)
 
 
 @lru_cache(maxsize=1)
@@ -161,7 +167,24 @@ class AnyChange(SynchronousTestCase):
             self.assertEqual(schedule.fixed, made.fixed)
             days = instant - A_DAY * 3 // 2, instant + A_DAY * 3 // 2
             expected = due(made.matches, ZoneInfo(zone), days, rule if made.fixed else None)
-            self.assertEqual(instants(schedule, *days), list(expected))
+            self.assertEqual(instants(schedule.next_epoch, *days), list(expected))
+
+        law()
+
+    def test_any_size(self) -> None:
+        """A change of any size up to a day, at any minute, follows the rules."""
+        offsets = st.integers(-720, 720).map(lambda minutes: minutes * 60)
+        minutes = st.integers(10**6, 6 * 10**7).map(lambda minute: minute * 60)
+
+        @settings(deadline=None, max_examples=80)
+        @given(expressions("0335656", zeros=1), offsets, offsets, minutes, st.sampled_from(["vixie", "skip"]))
+        def law(made: Made, before: int, after: int, change: int, rule: str) -> None:
+            zone = OneChange(change, before, after)
+            evaluator = CalendarEvaluator(parse_expression(made.text))
+            timetable = Timetable(evaluator, Zone(zone), made.fixed, fills_gaps=rule == "vixie")
+            days = change - A_DAY, change + 2 * A_DAY
+            expected = due(made.matches, zone, days, rule if made.fixed else None)
+            self.assertEqual(instants(timetable.next, *days), list(expected))
 
         law()
 
