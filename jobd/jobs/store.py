@@ -2,7 +2,7 @@
 
 Changes go to a writer and are answered by a Deferred that fires after their commit; they commit in the
 order in which they were made.  Reads see what is committed, and return at once, through a connection of
-their own that can't write.  No SQL leaves this module and `jobd.jobs.schema`.
+their own that can't write.
 
 Columns are named by the fields of `JobRecord` and `RunRecord`.  Text is str, with surrogates (PEP 383)
 for bytes that are no UTF-8.
@@ -39,7 +39,6 @@ from jobd.jobs.statements import (
 )
 from jobd.jobs.store_errors import StoreError, explain
 from jobd.jobs.writer import (
-    CHECKPOINT_PAGES,
     Change,
     InlineWriter,
     Statement,
@@ -65,7 +64,6 @@ class Store:
         self._writer = writer
         self._transactions = transactions
         self._reader = reader
-        self._directory: str | None = None
         self._lock: int | None = None
         self._newest_id = self._read_newest_id()
         self.notices: list[str] = []
@@ -88,30 +86,34 @@ class Store:
         the directory can't be used, or another daemon uses it.
         """
         directory = os.path.abspath(directory)
-        lock = _lock(directory)
-        try:
-            return cls._open_locked(directory, reactor, lock)
-        except BaseException as error:
-            os.close(lock)
-            if isinstance(error, (sqlite3.Error, OSError, StoreError)):
+        with contextlib.ExitStack() as undo:
+            lock = _lock(directory)
+            undo.callback(os.close, lock)
+            try:
+                store = cls._open_locked(directory, reactor)
+            except (sqlite3.Error, OSError, StoreError) as error:
                 cause = explain(error)
                 raise StoreError(cause.errno, f"{directory}: {cause}") from error
-            raise
+            undo.pop_all()
+        store._lock = lock
+        return store
 
     @classmethod
-    def _open_locked(cls, directory: str, reactor: Any, lock: int) -> Store:
+    def _open_locked(cls, directory: str, reactor: Any) -> Store:
         path = os.path.join(directory, DATABASE)
+        reserve = Reserve(os.path.join(directory, "reserve"))
+        # On a full disk it takes the reserve to open the database at all.
+        reserve.release()
         notices = salvage.make_usable(path)
         connection = _connect(path)
         upgrade(connection)
         reader = _connect(f"file:{quote(path)}?mode=ro", uri=True)
-        reserve = Reserve(os.path.join(directory, "reserve"))
         if not reserve.hold():
             notices.append(f"{directory}: no space left; changes of jobs are refused until there is")
         transactions = Transactions(connection, reserve, partial(salvage.ask_for_check, path))
         writer = InlineWriter(transactions) if reactor is None else ThreadWriter(transactions, reactor)
         store = cls(writer, transactions, reader)
-        store._directory, store._lock, store.notices = directory, lock, notices
+        store.notices = notices
         return store
 
     def close(self) -> Deferred[None]:
@@ -290,7 +292,6 @@ def _connect(database: str, uri: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     # Temporary tables in memory: nothing of ours may fail for a full /tmp.
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     return connection
 
 
@@ -305,17 +306,14 @@ def _lock(directory: str) -> int:
         raise _unusable(directory, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-    except BlockingIOError:
+    except OSError as error:
         owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
         os.close(lock)
+        if error.errno != errno.EWOULDBLOCK:
+            raise _unusable(directory, error) from error
         raise StoreError(errno.EBUSY, f"{directory} is in use by another jobd (process {owner})") from None
-    except OSError as error:
-        os.close(lock)
-        raise StoreError(
-            error.errno or errno.EIO, f"{directory} can't be locked: {error.strerror}"
-        ) from error
+    with contextlib.suppress(OSError):  # a full disk
+        os.pwrite(lock, b"%-10d\n" % os.getpid(), 0)
     return lock
 
 

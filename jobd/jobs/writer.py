@@ -72,6 +72,7 @@ class Transactions:
         self._damaged = damaged
         self.commits = 0
         """Transactions that were made durable."""
+        self._set_checkpoint()
 
     @property
     def full(self) -> bool:
@@ -95,7 +96,7 @@ class Transactions:
     def restore(self) -> None:
         """Take the reserve back if it was released and there is room again."""
         if self.reserve is not None and self.reserve.released and self.reserve.restore():
-            self.connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            self._set_checkpoint()
 
     def note_damage(self, error: Exception) -> None:
         """Call `damaged` if that is what ERROR means."""
@@ -131,10 +132,12 @@ class Transactions:
         if self.reserve is None or self.reserve.released or not is_full(error):
             return False
         self.reserve.release()
-        with contextlib.suppress(sqlite3.Error):
-            self.connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES_WHEN_FULL}")
-            self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        self._set_checkpoint()
         return True
+
+    def _set_checkpoint(self) -> None:
+        pages = CHECKPOINT_PAGES_WHEN_FULL if self.full else CHECKPOINT_PAGES
+        self.connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
     def _transaction(self, changes: Sequence[Change]) -> None:
         execute = self.connection.execute

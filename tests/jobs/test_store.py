@@ -7,7 +7,7 @@ import sqlite3
 import stat
 import threading
 from errno import EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from jobd.jobs import writer
 from jobd.jobs.schema import upgrade
 from jobd.jobs.store import JobRecord, RunRecord, Store, StoreError
 
@@ -395,6 +396,35 @@ class Threaded(TestCase):
         self.assertEqual((answers, self.names()), (["created", "closed"], ["a"]))
         self.store = Store.open(self.directory)
         self.assertEqual(len(list(self.store.load_jobs())), 1)
+
+
+class NoReactor:
+    """Has no thread, and calls nothing."""
+
+    def callFromThread(self, call: Any, *arguments: Any) -> None:
+        pass
+
+
+class FullDisk(SynchronousTestCase):
+    """A disk that is full while nothing is to be done."""
+
+    def test_looks_for_room(self) -> None:
+        """The thread looks for room now and then, whether or not there are changes."""
+        self.patch(writer, "RESTORE_EVERY", 0.01)
+        looked = threading.Event()
+
+        class Transactions:
+            full = True
+
+            def restore(self) -> None:
+                looked.set()
+
+            def close(self) -> None:
+                pass
+
+        thread = writer.ThreadWriter(cast(Any, Transactions()), NoReactor())
+        self.addCleanup(thread.close)
+        self.assertTrue(looked.wait(30))
 
 
 class Model(RuleBasedStateMachine):
