@@ -33,11 +33,11 @@ def read_jobs_db(path: str) -> tuple[list[LegacyJob], list[str]]:
             continue
         fields = text.split(":", 2)
         if len(fields) < 3:
-            problems.append(f"{path} line {number}: no NAME:SCHEDULE:COMMAND: {shown(text)}")
+            problems.append(f"line {number}: no NAME:SCHEDULE:COMMAND: {shown(text)}")
             continue
         job = LegacyJob(fields[0].strip(), fields[1].strip(), fields[2])
         if job.name in jobs:
-            problems.append(f"{path} line {number}: a second job {shown(job.name)}; the first one counts")
+            problems.append(f"line {number}: a second job {shown(job.name)}; the first one counts")
         else:
             jobs[job.name] = job
     return list(jobs.values()), problems

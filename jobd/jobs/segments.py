@@ -82,6 +82,13 @@ class SegmentStore:
         """
         return SegmentLog(self, os.path.join(self.root, key), keep)
 
+    def names(self, key: str) -> list[str]:
+        """What there is directly below KEY: names of logs, or of directories of logs."""
+        try:
+            return os.listdir(os.path.join(self.root, key))
+        except FileNotFoundError:
+            return []
+
     def remove(self, key: str) -> None:
         """Delete the log under KEY and all logs below it; their objects must not be used any more."""
         path = os.path.join(self.root, key)

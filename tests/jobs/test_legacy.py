@@ -49,7 +49,7 @@ class ReadJobsDb(SynchronousTestCase):
             problems,
             [
                 f'{self.path} line 2: no NAME:SCHEDULE:COMMAND: "y\'"',
-                f"{self.path} line 3: no NAME:SCHEDULE:COMMAND: 'b:@daily'",
+                "line 3: no NAME:SCHEDULE:COMMAND: 'b:@daily'",
             ],
         )
 
@@ -57,13 +57,13 @@ class ReadJobsDb(SynchronousTestCase):
         """Of two lines with one name the first counts."""
         jobs, problems = self.read(b"a:@daily:one\na:@hourly:two\n")
         self.assertEqual(jobs, [LegacyJob("a", "@daily", "one")])
-        self.assertEqual(problems, [f"{self.path} line 2: a second job 'a'; the first one counts"])
+        self.assertEqual(problems, ["line 2: a second job 'a'; the first one counts"])
 
     def test_any_bytes(self) -> None:
         """Bytes that are no UTF-8 come with surrogates; a long line is cut in its sentence."""
         jobs, problems = self.read(b"a:@daily:echo \xff\n" + b"\x00\xfe" * 500)
         self.assertEqual(jobs, [LegacyJob("a", "@daily", "echo \udcff")])
-        self.assertLess(len(problems[0]), len(self.path) + 500)
+        self.assertLess(len(problems[0]), 500)
 
     def test_no_file(self) -> None:
         """A file that can't be read is an OSError."""

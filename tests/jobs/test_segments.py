@@ -125,6 +125,13 @@ class Appending(LogTestCase):
         self.assertFalse([fd for fd in os.listdir("/proc/self/fd") if self.deleted(fd)])
         self.store.remove("never/was")
 
+    def test_names(self) -> None:
+        """The logs below a key are listed; there are none below one that was never used."""
+        for key in ("7/log", "7/12.head", "7/12.tail"):
+            self.store.log(key, KEEP).append(b"x")
+        self.assertEqual(sorted(self.store.names("7")), ["12.head", "12.tail", "log"])
+        self.assertEqual(self.store.names("8"), [])
+
     def deleted(self, fd: str) -> bool:
         try:
             return os.readlink(f"/proc/self/fd/{fd}").startswith(self.root + "/7/")
