@@ -48,7 +48,7 @@ class ReadJobsDb(SynchronousTestCase):
         self.assertEqual(
             problems,
             [
-                f'{self.path} line 2: no NAME:SCHEDULE:COMMAND: "y\'"',
+                'line 2: no NAME:SCHEDULE:COMMAND: "y\'"',
                 "line 3: no NAME:SCHEDULE:COMMAND: 'b:@daily'",
             ],
         )
