@@ -61,15 +61,12 @@ def identify(transport: Any, trust_tcp: str = "all") -> Peer:
 
 def peer_uid(connection: socket.socket) -> int | None:
     """The uid that the kernel proves for the other end of CONNECTION; None where it proves none."""
-    try:
-        if connection.family == socket.AF_UNIX:
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            uid = int(_UCRED.unpack(credentials)[1])
-            return None if uid == NO_UID else uid
-        if connection.family in (socket.AF_INET, socket.AF_INET6):
-            return owner_of(connection)
-    except OSError:  # the peer is gone already
-        pass
+    if connection.family == socket.AF_UNIX:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        uid = int(_UCRED.unpack(credentials)[1])
+        return None if uid == NO_UID else uid
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        return owner_of(connection)
     return None
 
 

@@ -11,11 +11,11 @@ class ReadJobsDb(SynchronousTestCase):
     """What is in the file becomes jobs, and what is wrong with it sentences."""
 
     def read(self, content: bytes) -> tuple[list[LegacyJob], list[str]]:
-        self.path = self.mktemp()
-        with open(self.path, "wb") as file:
+        path = self.mktemp()
+        with open(path, "wb") as file:
             file.write(content)
-        result = read_jobs_db(self.path)
-        with open(self.path, "rb") as file:
+        result = read_jobs_db(path)
+        with open(path, "rb") as file:
             self.assertEqual(file.read(), content)
         return result
 
