@@ -3,8 +3,6 @@
 A node that subclasses `Node` says only what it does.  `examples/` has two whole file systems.
 """
 
-# ruff: noqa: ARG002 - a default takes what its interface says and need not use it
-
 from __future__ import annotations
 
 import errno
@@ -34,9 +32,8 @@ from jobd.ninep.interfaces import (
     SetStat,
     Statfs,
 )
+from jobd.ninep.linux import F_UNLCK
 from jobd.ninep.stat import Stat
-
-F_UNLCK = 2  # the type of a Tgetlock's answer where nobody is in the way
 
 _paths = itertools.count(1)
 

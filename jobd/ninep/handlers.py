@@ -189,7 +189,8 @@ class Handlers:
 
     def auth(self, *_: Any) -> Reply:
         """Authentication isn't part of the session: who a peer is the transport knows."""
-        raise NinepError(errno.EOPNOTSUPP, "no authentication is needed", "authentication not required")
+        # The number that diod's clients take for "none needed"; at any other they give up.
+        raise NinepError(errno.ENOENT, "no authentication is needed", "authentication not required")
 
     def attach(self, tag: int, number: int, afid: int, uname: str, aname: str, n_uname: int) -> Reply:
         """A fid for the root of the tree."""

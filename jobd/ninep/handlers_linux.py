@@ -17,25 +17,19 @@ from jobd.ninep import messages as m
 from jobd.ninep.errors import NinepError
 from jobd.ninep.files import OpenFile
 from jobd.ninep.handlers import Fid, Handlers, Reply, then
-from jobd.ninep.interfaces import NONUNAME, OAPPEND, OEXCL, OTRUNC, QTDIR, QTSYMLINK, SetStat, Statfs
+from jobd.ninep.interfaces import NONUNAME, OEXCL, QTDIR, SetStat, Statfs
+from jobd.ninep.linux import (
+    AT_REMOVEDIR,
+    F_UNLCK,
+    GETATTR_BASIC,
+    L_DIRECTORY,
+    L_EXCL,
+    changes_of_setattr,
+    ninep_flags,
+    pack_dirent,
+)
 from jobd.ninep.stat import Stat, ninep_mode
-from jobd.ninep.wire import NUMBER16
 
-# Flags of Tlopen and Tlcreate: Linux's own numbers on every machine (P9_DOTL_* of the kernel's 9p.h).
-L_ACCMODE, L_EXCL, L_TRUNC, L_APPEND, L_DIRECTORY = 0o3, 0o200, 0o1000, 0o2000, 0o200000
-
-# Bits of Tsetattr's valid.
-SET_MODE, SET_UID, SET_GID, SET_SIZE, SET_ATIME, SET_MTIME = 0x1, 0x2, 0x4, 0x8, 0x10, 0x20
-SET_CTIME, SET_ATIME_SET, SET_MTIME_SET = 0x40, 0x80, 0x100
-
-GETATTR_BASIC = 0x7FF
-"""What an Rgetattr tells: all that stat(2) knows, and not birth time, generation or data version."""
-
-AT_REMOVEDIR = 0x200
-LOCK_TYPES = 3  # F_RDLCK, F_WRLCK, F_UNLCK
-
-_DT_DIR, _DT_REG, _DT_LNK = 4, 8, 10
-_dirent = struct.Struct("<BIQQB")
 _getattr_head = struct.Struct("<IBHQ")
 _data_head = struct.Struct("<IBHI")
 _RGETATTR, _RREADDIR = m.TYPES[m.Rgetattr], m.TYPES[m.Rreaddir]
@@ -84,14 +78,14 @@ class LinuxHandlers(Handlers):
         fid = self.unopened(number)
         if flags & L_DIRECTORY and not fid.node.qid.type & QTDIR:
             raise NinepError(errno.ENOTDIR)
-        return self.open_file(fid, _ninep_flags(flags), tag, m.Rlopen)
+        return self.open_file(fid, ninep_flags(flags), tag, m.Rlopen)
 
     def lcreate(self, tag: int, number: int, name: str, flags: int, mode: int, gid: int) -> Reply:
         """The fid, a directory's, becomes the new file's."""
         fid = self.unopened(number)
         parent = self.directory(number)
         self.check_name(name)
-        open_mode = _ninep_flags(flags) | (OEXCL if flags & L_EXCL else 0)
+        open_mode = ninep_flags(flags) | (OEXCL if flags & L_EXCL else 0)
         made = parent.create(name, ninep_mode(mode & 0o7777), open_mode, _group(gid))
         return then(self.hold(fid, made), self._created, fid, open_mode, tag)
 
@@ -163,21 +157,10 @@ class LinuxHandlers(Handlers):
     def _have_stat(self, stat: Stat, tag: int, mask: int) -> bytes:
         return _getattr_head.pack(160, _RGETATTR, tag, mask & GETATTR_BASIC) + stat.attributes()
 
-    def setattr(
-        self, tag: int, number: int, valid: int, mode: int, uid: int, gid: int, size: int, *times: int
-    ) -> Reply:
-        """TIMES are seconds and nanoseconds of atime and mtime.  What only sets ctime, which is the
-        server's to set, changes nothing.
-        """
+    def setattr(self, tag: int, number: int, valid: int, *fields: int) -> Reply:
+        """What only sets ctime, which is the server's to set, changes nothing."""
         node = self.fid(number).node
-        changes = SetStat(
-            mode=ninep_mode(mode & 0o7777) if valid & SET_MODE else None,
-            uid=uid if valid & SET_UID else None,
-            gid=gid if valid & SET_GID else None,
-            length=size if valid & SET_SIZE else None,
-            atime=_time(valid, SET_ATIME, SET_ATIME_SET, *times[:2]),
-            mtime=_time(valid, SET_MTIME, SET_MTIME_SET, *times[2:]),
-        )
+        changes = changes_of_setattr(valid, *fields)
         changed = None if changes == SetStat() else node.set_stat(changes)
         return then(changed, self.done, tag, m.Rsetattr)
 
@@ -203,17 +186,13 @@ class LinuxHandlers(Handlers):
         records: list[bytes] = []
         for cookie, node in entries:
             name = node.name.encode("utf-8", "surrogateescape")
-            size = _dirent.size + 2 + len(name)
-            if size > room:
+            record = pack_dirent(node.qid, cookie, name)
+            room -= len(record)
+            if room < 0:
                 if not records:
                     raise NinepError(errno.EINVAL, "the next entry has no room in that count")
                 break
-            room -= size
-            records += (
-                _dirent.pack(*node.qid, cookie, _dirent_type(node.qid.type)),
-                NUMBER16.pack(len(name)),
-                name,
-            )
+            records.append(record)
         data = b"".join(records)
         return _data_head.pack(11 + len(data), _RREADDIR, tag, len(data)) + data
 
@@ -265,7 +244,7 @@ class LinuxHandlers(Handlers):
         fid = self.fid(number)
         if fid.file is None:
             raise NinepError(errno.EBADF, f"fid {number} is not open", "bad use of fid")
-        if type_ >= LOCK_TYPES:
+        if type_ > F_UNLCK:
             raise NinepError(errno.EINVAL, f"there is no lock of type {type_}")
         return fid.node
 
@@ -299,28 +278,5 @@ def _refuse_read(_offset: int, _count: int) -> Any:
     raise NinepError(errno.EISDIR)
 
 
-def _ninep_flags(flags: int) -> int:
-    """The mode of open(5) for the flags of open(2)."""
-    mode = flags & L_ACCMODE
-    if mode == L_ACCMODE:
-        raise NinepError(errno.EINVAL, "neither for reading nor for writing", "illegal mode")
-    if flags & L_TRUNC:
-        mode |= OTRUNC
-    if flags & L_APPEND:
-        mode |= OAPPEND
-    return mode
-
-
-def _time(valid: int, bit: int, set_bit: int, seconds: int, nanoseconds: int) -> float | None:
-    """A time of Tsetattr: -1.0 is the server's now."""
-    if not valid & bit:
-        return None
-    return seconds + nanoseconds / 1e9 if valid & set_bit else -1.0
-
-
 def _group(gid: int) -> int | None:
     return None if gid == NONUNAME else gid
-
-
-def _dirent_type(qid_type: int) -> int:
-    return _DT_DIR if qid_type & QTDIR else _DT_LNK if qid_type & QTSYMLINK else _DT_REG

@@ -88,7 +88,7 @@ class NinepProtocol(Protocol, TimeoutMixin):
     def timeoutConnection(self) -> None:
         self._close("idle for too long")
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)
         self.factory.connections.discard(self)
         session, self._session = self._session, None
@@ -137,7 +137,7 @@ class NinepFactory(Factory):
         self.trace = trace
         self.connections: set[NinepProtocol] = set()
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: ARG002
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         protocol = NinepProtocol()
         protocol.factory = self
         return protocol

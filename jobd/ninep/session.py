@@ -24,6 +24,7 @@ from jobd.ninep.handlers import Handlers, Reply
 from jobd.ninep.handlers_linux import LinuxHandlers
 from jobd.ninep.handlers_plan9 import Plan9Handlers
 from jobd.ninep.limits import MIN_MSIZE, Limits
+from jobd.ninep.trace import format_message
 
 _HANDLERS: dict[str, type[Handlers]] = {
     m.VERSION_9P2000: Plan9Handlers,
@@ -145,7 +146,7 @@ class Session:
                 self._needed = 0
                 return position
             if trace is not None:
-                trace("-> " + m.format_message(data[position:after], self._dialect))
+                trace("-> " + format_message(data[position:after], self._dialect))
             try:
                 if waiting:
                     self._check_tag(tag, type_)
@@ -158,7 +159,7 @@ class Session:
             position = after
             if type(reply) is bytes:
                 if trace is not None:
-                    trace("<- " + m.format_message(reply, self._dialect))
+                    trace("<- " + format_message(reply, self._dialect))
                 room -= len(reply)
                 replies.append(reply)
             elif reply is not None:
@@ -220,7 +221,7 @@ class Session:
     def _send(self, replies: list[bytes]) -> None:
         if self._trace is not None:
             for reply in replies:
-                self._trace("<- " + m.format_message(reply, self._dialect))
+                self._trace("<- " + format_message(reply, self._dialect))
         if self._replies is not None:
             self._replies += replies
         elif replies:

@@ -239,12 +239,18 @@ def stat_of_changes(changes: SetStat) -> Stat:
     )
 
 
-def unix_mode(mode: int, extension: str = "") -> int:
-    """The st_mode of a file whose permissions are MODE; a device is a block device by its EXTENSION."""
+def unix_permissions(mode: int) -> int:
+    """The twelve permission bits of Unix for permissions with `DM` bits."""
     result = mode & 0o777
     for bit, unix_bit in _UNIX_BITS.items():
         if mode & bit:
             result |= unix_bit
+    return result
+
+
+def unix_mode(mode: int, extension: str = "") -> int:
+    """The st_mode of a file whose permissions are MODE; a device is a block device by its EXTENSION."""
+    result = unix_permissions(mode)
     for bit, unix_type in _UNIX_TYPES.items():
         if mode & bit:
             return result | (unix.S_IFBLK if bit == DMDEVICE and extension.startswith("b") else unix_type)
