@@ -20,6 +20,7 @@ from typing import Any, AnyStr, NamedTuple
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IProcessProtocol, IProcessTransport, IReactorProcess, IReadDescriptor
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -238,7 +239,7 @@ class SpawnedProcess:
             raise ProcessExitedAlready()
         os.kill(self.pid, number)
 
-    def writeToChild(self, childFD: int, data: bytes) -> None:  # noqa: ARG002
+    def writeToChild(self, childFD: int, data: bytes) -> None:
         raise KeyError(childFD)
 
     def closeChildFD(self, descriptor: int) -> None:
@@ -308,8 +309,9 @@ class SetsidSpawner:
             if not os.access(program, os.X_OK):
                 number = errno.EACCES if os.path.exists(program) else errno.ENOENT
                 raise OSError(number, os.strerror(number), program)
+        patient = _Patient(processProtocol)
         transport: IProcessTransport = self.reactor.spawnProcess(
-            processProtocol,
+            patient,
             self.setsid,
             [self.setsid, executable, *args[1:]],
             env=env,
@@ -319,4 +321,42 @@ class SetsidSpawner:
             usePTY=usePTY,
             childFDs=childFDs,
         )
+        self.reactor.callLater(0, patient.tell)
         return transport
+
+
+class _Patient(ProcessProtocol):
+    """Keeps what it hears until spawnProcess has returned: the reactor's may tell of the end before."""
+
+    _log = Logger()
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._kept: list[tuple[str, tuple[object, ...]]] | None = []
+
+    def tell(self) -> None:
+        kept, self._kept = self._kept or [], None
+        for name, args in kept:
+            with self._log.failuresHandled("while calling {name}:", name=name):
+                getattr(self._protocol, name)(*args)
+
+    def _soon(self, name: str, *args: object) -> None:
+        if self._kept is None:
+            getattr(self._protocol, name)(*args)
+        else:
+            self._kept.append((name, args))
+
+    def connectionMade(self) -> None:
+        self._protocol.makeConnection(self.transport)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self._soon("childDataReceived", childFD, data)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        self._soon("childConnectionLost", childFD)
+
+    def processExited(self, reason: Failure) -> None:
+        self._soon("processExited", reason)
+
+    def processEnded(self, reason: Failure) -> None:
+        self._soon("processEnded", reason)
