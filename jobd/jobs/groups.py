@@ -6,9 +6,11 @@ a run is
 * its session, which its first process leads, and its group;
 * whatever carries the run's mark, JOBD_RUN_ID, in the environment it was started with;
 * the children of all these, and of theirs;
-* whatever was found to belong to it before, as long as it lives.
+* whatever was found to belong to it before, as long as it lives;
+* whatever is in its control group, where runs have one: see `jobd.jobs.cgroups`.
 
-A process escapes that has left the session, dropped the mark and lost its parent before anybody looks.
+Without control groups a process escapes that has left the session, dropped the mark and lost its parent
+before anybody looks.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
+
+from jobd.jobs.cgroups import Cgroups
 
 MARK = "JOBD_RUN_ID"
 
@@ -143,18 +147,19 @@ class Descendants:
 
     def __init__(self, first: Identity, run_id: str) -> None:
         self.first = first
-        self._run_id = run_id.encode()
+        self.run_id = run_id
         self._known: set[Entry] | None = None
 
-    def find(self, snapshot: Snapshot) -> list[Entry]:
-        """Those in SNAPSHOT that belong to the run and have not ended.
+    def find(self, snapshot: Snapshot, members: Iterable[int] = ()) -> list[Entry]:
+        """Those in SNAPSHOT that belong to the run and have not ended; MEMBERS are known to.
 
         To be called first while the first process lives, or within a second of its end, and then again in
         good time: a number that nobody has is used again when all others have been.
         """
         if boot_id() != self.first.boot:
             return []
-        todo = self._still_there(snapshot) + snapshot.by_mark.get(self._run_id, [])
+        todo = self._still_there(snapshot) + snapshot.by_mark.get(self.run_id.encode(), [])
+        todo += [snapshot.processes[pid] for pid in members if pid in snapshot.processes]
         if self._session_is_ours(snapshot):
             todo += snapshot.by_session.get(self.first.pid, [])
         found: set[Entry] = set()
@@ -189,11 +194,13 @@ class Descendants:
 class Ender:
     """Ends all that runs have started, however many runs at a time: one look at /proc serves them all.
 
-    AFTER calls a function after some seconds, as `callLater` does.
+    AFTER calls a function after some seconds, as `callLater` does.  Where runs have CGROUPS, these are
+    ended and removed too.
     """
 
-    def __init__(self, after: Callable[..., object]) -> None:
+    def __init__(self, after: Callable[..., object], cgroups: Cgroups | None = None) -> None:
         self._after = after
+        self._cgroups = cgroups
         self._runs: dict[str, Descendants] = {}
         self._signals: list[tuple[Descendants, int]] = []
         self._endings: list[_Ending] = []
@@ -233,19 +240,27 @@ class Ender:
         snapshot = Snapshot()
         signals, self._signals = self._signals, []
         for descendants, signum in signals:
-            descendants.find(snapshot)
+            self._find(descendants, snapshot)
             signal_group(descendants.first, signum)
         endings, self._endings = self._endings, []
         for ending in endings:
-            found = ending.descendants.find(snapshot)
+            found = self._find(ending.descendants, snapshot)
+            if self._cgroups is not None:
+                self._cgroups.kill(ending.descendants.run_id)
             for process in found:
                 _send(process, signal.SIGKILL)
             if found and ending.sweeps > 1:
                 self._endings.append(ending._replace(sweeps=ending.sweeps - 1))
             else:
+                if self._cgroups is not None:
+                    self._cgroups.remove(ending.descendants.run_id)
                 ending.done.callback(len(found))
         if self._endings:
             self._soon(SWEEP_EVERY)
+
+    def _find(self, descendants: Descendants, snapshot: Snapshot) -> list[Entry]:
+        members = self._cgroups.members(descendants.run_id) if self._cgroups else ()
+        return descendants.find(snapshot, members)
 
 
 class _Ending(NamedTuple):

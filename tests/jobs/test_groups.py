@@ -12,9 +12,10 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from jobd.jobs import groups
+from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.groups import Descendants, Ender, Identity, Snapshot
 
 SETSID = "/usr/bin/setsid"
@@ -230,6 +231,28 @@ class EnderTests(Starting, TestCase):
         self.assertFalse(gone(child))
         self.assertEqual((yield ender.end_all(first, self.run_id)), 0)
         self.assertTrue(gone(child))
+
+    @inlineCallbacks
+    def test_with_a_control_group(self) -> Any:
+        """What nothing else ties to a run is ended by its control group, which is removed then."""
+        cgroups = Cgroups.find()
+        if cgroups is None:
+            raise SkipTest("no cgroup v2 in which groups can be made")
+        script = (
+            f"echo $$; read go; env -i {SETSID} /bin/sh -c '/bin/sleep 600 >/dev/null & echo $!'; sleep 600"
+        )
+        process, _ = self.start(script, stdin=subprocess.PIPE)
+        self.assertTrue(cgroups.add(self.run_id, process.pid))
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        stray = int(process.stdout.readline())
+        self.addCleanup(kill_quietly, groups.identify(stray))
+        first = identity_of(process.pid)
+        self.assertNotIn(stray, self.found(Descendants(first, self.run_id)))
+        self.assertEqual((yield Ender(self.after, cgroups).end_all(first, self.run_id)), 0)
+        self.assertTrue(gone(stray))
+        process.wait()
+        self.assertTrue(cgroups.remove(self.run_id))
 
     @inlineCallbacks
     def test_one_that_starts_itself_again(self) -> Any:
