@@ -60,14 +60,14 @@ class Timetable:
                         return instant
                 wall = max(wall, span.mark)
             found = first_from(wall)
-            if found is None:
-                return None
-            if found < span.end + span.offset:
+            if found is not None and found < span.end + span.offset:
                 return found - span.offset
             instant = span.end
-            # Nothing is due while the clock shows what lies between `wall` and `found`, so all but the last
-            # two days before `found` can be left out, once the clock can't be set back before `wall`.
+            # Once the clock can't be set back before `wall`, it shows nothing that is due until `found`: all
+            # but the last two days can be left out.
             if instant > after + 2 * DAY:
+                if found is None:
+                    return None
                 instant = max(instant, found - 2 * DAY)
         return None
 

@@ -194,6 +194,16 @@ def local(instant: int, zone: tzinfo) -> datetime:
     return datetime.fromtimestamp(instant, zone).replace(tzinfo=None)
 
 
+def on_day(made: Made, day: datetime) -> Made:
+    """The times, on one day only, of an expression that restricts no days."""
+    date = f"{day.day} {day.month} ? {day.year}"
+    return Made(
+        " ".join([*made.text.split()[:3], date]),
+        made.fixed,
+        lambda time: time.date() == day.date() and made.matches(time),
+    )
+
+
 class OneChange(tzinfo):
     """A zone whose clock changes once; offsets are seconds, the change is an instant."""
 

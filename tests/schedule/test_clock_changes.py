@@ -18,7 +18,18 @@ from jobd.schedule.expression import parse_expression
 from jobd.schedule.reference import CroniterEvaluator
 from jobd.schedule.timetable import Timetable
 from jobd.schedule.zones import Zone
-from tests.schedule.oracle import A_DAY, SECOND, Made, OneChange, changes, due, expressions, local, seconds
+from tests.schedule.oracle import (
+    A_DAY,
+    SECOND,
+    Made,
+    OneChange,
+    changes,
+    due,
+    expressions,
+    local,
+    on_day,
+    seconds,
+)
 
 
 class Year(NamedTuple):
@@ -176,10 +187,20 @@ class AnyChange(SynchronousTestCase):
         offsets = st.integers(-720, 720).map(lambda minutes: minutes * 60)
         minutes = st.integers(10**6, 6 * 10**7).map(lambda minute: minute * 60)
 
-        @settings(deadline=None, max_examples=80)
-        @given(expressions("0335656", zeros=1), offsets, offsets, minutes, st.sampled_from(["vixie", "skip"]))
-        def law(made: Made, before: int, after: int, change: int, rule: str) -> None:
+        @settings(deadline=None, max_examples=120)
+        @given(
+            st.tuples(expressions("0335656", zeros=1), st.none())
+            | st.tuples(expressions("0226666", zeros=1), st.sampled_from([-1, 0])),
+            offsets,
+            offsets,
+            minutes,
+            st.sampled_from(["vixie", "skip"]),
+        )
+        def law(schedule: tuple[Made, int | None], before: int, after: int, change: int, rule: str) -> None:
             zone = OneChange(change, before, after)
+            made, moment = schedule
+            if moment is not None:  # only on the day that the clock leaves, or comes to
+                made = on_day(made, local(change + moment, zone))
             evaluator = CalendarEvaluator(parse_expression(made.text))
             timetable = Timetable(evaluator, Zone(zone), made.fixed, fills_gaps=rule == "vixie")
             days = change - A_DAY, change + 2 * A_DAY
@@ -213,6 +234,8 @@ RULES: list[tuple[str | None, ...]] = [
     ("0,30 2,3 * * *", NEW_YORK, VIXIE, "2026-03-08 01:00:00-0500", "03:00:00-0400", "03:30:00-0400"),
     ("30 2 * * *", NEW_YORK, SKIP, "2026-03-08 01:59:59-0500", "02:30:00-0400"),
     ("30 2 * * *", NEW_YORK, UTC, "2026-03-08 01:59:59-0500", "22:30:00-0400", "22:30:00-0400"),
+    ("59 2 * * *", NEW_YORK, VIXIE, "2026-03-08 01:59:59-0500", "03:00:00-0400", "02:59:00-0400"),
+    ("59 59 2 * * * *", NEW_YORK, VIXIE, "2026-03-08 01:59:59-0500", "03:00:00-0400", "02:59:59-0400"),
     # The others leave out what the clock doesn't show.
     ("30 */2 * * *", NEW_YORK, VIXIE, "2026-03-08 00:30:00-0500", "04:30:00-0400"),
     ("*/20 2 * * *", NEW_YORK, VIXIE, "2026-03-08 00:30:00-0500", "02:00:00-0400"),
@@ -223,6 +246,16 @@ RULES: list[tuple[str | None, ...]] = [
     # The others run in both passes.
     ("30 * * * *", NEW_YORK, SKIP, "2026-11-01 01:00:00-0400", "01:30:00-0400", "01:30:00-0500"),
     ("*/30 1 * * *", NEW_YORK, VIXIE, "2026-11-01 01:10:00-0400", "01:30:00-0400", "01:00:00-0500"),
+    ("*/40 1 1 11 *", NEW_YORK, VIXIE, "2026-11-01 01:00:00-0400", "01:40:00-0400", "01:00:00-0500"),
+    (
+        "*/40 1 1 11 ? 2026",
+        NEW_YORK,
+        VIXIE,
+        "2026-11-01 01:40:00-0400",
+        "01:00:00-0500",
+        "01:40:00-0500",
+        None,
+    ),
     # Seconds: a gap has one run, however many were in it.
     (
         "*/10 30 2 * * * *",

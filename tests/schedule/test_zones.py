@@ -26,7 +26,7 @@ def offset(name: str, instant: int) -> timedelta | None:
 
 class Spans(SynchronousTestCase):
     def test_offsets(self) -> None:
-        """Any instant of any zone lies in a span with its offset, and the clock runs on between two spans alike."""
+        """Any instant of any zone lies in a span with its offset, and the next span begins where it ends."""
 
         @settings(deadline=None, max_examples=300)
         @given(st.sampled_from(NAMES), st.integers(0, at("2100-01-02")))
