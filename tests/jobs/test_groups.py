@@ -40,6 +40,9 @@ class Starting:
         pids = [int(process.stdout.readline()) for _ in range(lines)]
         for pid in pids:
             self.addCleanup(kill_quietly, groups.identify(pid))
+        first = groups.identify(process.pid)
+        if first is not None:
+            self.addCleanup(end_quietly, Descendants(first, environment[groups.MARK]))
         return process, pids
 
     def found(self: Any, descendants: Descendants) -> set[int]:
@@ -49,6 +52,11 @@ class Starting:
 def kill_quietly(identity: Identity | None) -> None:
     if identity is not None and groups.same(identity):
         os.kill(identity.pid, signal.SIGKILL)
+
+
+def end_quietly(descendants: Descendants) -> None:
+    for process in descendants.find(Snapshot()):
+        os.kill(process.pid, signal.SIGKILL)
 
 
 def identity_of(pid: int) -> Identity:
