@@ -18,13 +18,6 @@ class CommandOptions(Options):
 
     synopsis = "Usage: jobd [options]"
 
-    def opt_version(self) -> None:
-        """Say which jobd this is, and end."""
-        import jobd
-
-        print(f"jobd {jobd.__version__}")
-        raise SystemExit(0)
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM or SIGINT; the log goes to stderr. A wrong option ends it with status 2."""

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from errno import EIO
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobd.access import Access, Accounts
 from jobd.jobs.clock import Alarms, IClock, SystemClock
+from jobd.jobs.errors import JobError
 from jobd.jobs.groups import boot_id
 from jobd.jobs.journal import Journal
 from jobd.jobs.launch import Here, Launcher
-from jobd.jobs.legacy import read_jobs_db
+from jobd.jobs.legacy import LegacyJob, read_jobs_db
 from jobd.jobs.metrics import metrics_text
 from jobd.jobs.runner import Runner
 from jobd.jobs.scheduler import Scheduler
 from jobd.jobs.segments import SegmentStore
-from jobd.jobs.store import Store
+from jobd.jobs.store import Store, StoreError
 from jobd.jobs.table import JobTable
-from jobd.jobs.texts import check_command, check_name
+from jobd.jobs.texts import decode
 from jobd.tree import Tree
 
 LEGACY = "jobs.db"
@@ -87,7 +89,6 @@ class JobService(Service):
 
         StoreError where the directory can't be used.
         """
-        super().startService()
         self.store = store = self._open_store()
         for notice in store.notices:
             self.log.critical("{notice}", notice=notice)
@@ -127,10 +128,10 @@ class JobService(Service):
         )
         self._load()
         self._stop_ticking = self._clock.every_second(self._tick)
+        super().startService()
 
     def _load(self) -> None:
         store, table = self.store, self.table
-        self._import_legacy()
         resumed = store.get_meta("resumed")
         jobs = {}
         for record in store.load_jobs():
@@ -146,30 +147,47 @@ class JobService(Service):
             store.set_meta("boot_id", now)
             if not table.paused:
                 self.runner.fire_at_boot(job for job in jobs.values() if job.started)
+        # After the others: what is committed already would be loaded a second time.
+        self._import_legacy()
 
     def _import_legacy(self) -> None:
         """Take in the jobs of an original's jobs.db, once."""
         path = os.path.join(self._directory, LEGACY)
         if self.store.get_meta("imported") is not None or not os.path.exists(path):
             return
-        found, problems = read_jobs_db(path)
+        try:
+            found, problems = read_jobs_db(path)
+        except OSError as error:
+            raise JobError(error.errno or EIO, f"{path} can't be read: {error.strerror}") from None
         for problem in problems:
-            self.log.warn("{path}: {problem}", path=path, problem=problem)
-        user = self._access.daemon
-        for job in found:
-            made = self.table.create(
-                check_name(job.name),
-                job.schedule,
-                check_command(job.command),
-                owner=user.name,
-                group=Accounts().group_of(user),
-                actor=LEGACY,
+            self.log.warn("{problem}", problem=problem)
+        done = gatherResults([self._import(path, job) for job in found], consumeErrors=True)
+        done.addCallback(lambda _: self.store.set_meta("imported", path))
+        done.addErrback(
+            lambda failure: self.log.error(
+                "{path}: the next start tries again: {why}", path=path, why=failure.value.subFailure.value
             )
-            made.addErrback(self._not_imported)
-        self.store.set_meta("imported", path)
+        )
 
-    def _not_imported(self, failure: Failure) -> None:
-        self.log.error("{path}: {why}", path=LEGACY, why=failure.getErrorMessage())
+    def _import(self, path: str, job: LegacyJob) -> Deferred[Any]:
+        """Make JOB; what is wrong with it is logged, and only what is wrong with the disk is an error."""
+        user = self._access.daemon
+
+        def create() -> Deferred[Any]:
+            command = decode(job.command.encode("utf-8", "surrogateescape"), "command")
+            group = Accounts().group_of(user)
+            return self.table.create(
+                job.name, job.schedule, command, owner=user.name, group=group, actor=LEGACY
+            )
+
+        def refused(failure: Failure) -> None:
+            if not failure.check(JobError) or failure.check(StoreError):
+                failure.raiseException()
+            self.log.error(
+                "{path}: job {name} is not taken in: {why}", path=path, name=job.name, why=failure.value
+            )
+
+        return maybeDeferred(create).addErrback(refused)
 
     def _tick(self) -> None:
         """Once a second of monotonic time."""
@@ -198,14 +216,10 @@ class JobService(Service):
         """
         super().stopService()
         self._scheduler.stop()
-        idle = self.runner.stop(self._stop_wait)
-        idle.addCallback(lambda _: self._close())
-        return idle
+        return self.runner.stop(self._stop_wait).addCallback(lambda _: self._close())
 
     def _close(self) -> Deferred[Any]:
         if self._stop_ticking is not None:
             self._stop_ticking()
         self._alarms.stop()
-        closed = self.store.close()
-        closed.addCallback(lambda _: self._logs.close())
-        return gatherResults([closed])
+        return self.store.close().addCallback(lambda _: self._logs.close())

@@ -55,6 +55,11 @@ class CaptureReader:
         self._gap = gap
         self._tail = tail
 
+    @property
+    def length(self) -> int:
+        """How many bytes there are to read by now."""
+        return self._head.length + len(self._gap) + self._tail.length
+
     def read(self, offset: int, count: int) -> bytes:
         """At most COUNT bytes from OFFSET."""
         head = self._head.length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +16,9 @@ from jobd.ninep.errors import NinepError
 from jobd.ninep.interfaces import DMAPPEND, DMSETVTX, Attach, Entry, IFilesystem, Statfs
 from jobd.tree.growing import GrowingNode
 from jobd.tree.job import JobDirectory
-from jobd.tree.nodes import (
-    NANO,
-    REMEMBERED,
-    Attributes,
-    DirectoryNode,
-    FixedDirectory,
-    Lengths,
-    MessageNode,
-    TextNode,
-    TreeNode,
-    View,
-)
+from jobd.tree.nodes import NANO, Attributes, DirectoryNode, FixedDirectory, TreeNode
+from jobd.tree.texts import Lengths, MessageNode, TextNode
+from jobd.tree.view import Failures, View
 
 if TYPE_CHECKING:
     from jobd.access import Access, Accounts
@@ -68,13 +58,9 @@ class Tree:
         self.accounts = accounts
         self.metrics = metrics
         self.lengths = Lengths(clock.monotonic)
-        self._began = clock.now_ns()
-        self._failed: dict[str, deque[bytes]] = {}
-
-    @property
-    def began(self) -> int:
+        self.began = clock.now_ns()
         """When the daemon started, in nanoseconds."""
-        return self._began
+        self._failures: dict[int, Failures] = {}
 
     def attach(self, request: Attach) -> Any:
         """The root for the user that the access rules make of REQUEST."""
@@ -87,9 +73,9 @@ class Tree:
             raise NinepError(
                 errno.ENOENT, f"there is no tree {shorten(request.aname)} to attach: it is called ''"
             )
-        actor = f"{user.name} {request.peer.description}"
-        failed = self._failed.setdefault(user.name, deque(maxlen=REMEMBERED))
-        return Root(None, "/", View(self, user, actor, failed))
+        actor = user.name if request.peer is None else f"{user.name} {request.peer.description}"
+        failures = self._failures.setdefault(user.uid, Failures())
+        return Root(None, "/", View(self, user, actor, failures))
 
     def statfs(self) -> Statfs:
         """Its numbers of files mean little, its type means that `tail -f` polls."""
@@ -97,8 +83,19 @@ class Tree:
 
     def last_ended(self, job: Job) -> RunRecord | None:
         """The newest run of JOB that has an outcome."""
-        ended = [run for run in self.store.runs(job.id) if run.outcome is not None]
-        return max(ended, key=lambda run: run.number, default=None)
+        # Above this number all but those in progress have one, unless the disk had no room for it.
+        recent = max(0, job.last_run - len(job.active) - len(job.queue) - 1)
+        for after in (recent, 0):
+            ended = [run for run in self.store.runs(job.id, after) if run.outcome is not None]
+            if ended:
+                return ended[-1]
+        return None
+
+    def stirred(self, job: Job) -> int:
+        """When JOB was last changed, or a run of it began or ended, in nanoseconds."""
+        last = self.last_ended(job)
+        began = (run.started or 0 for run in job.active.values())
+        return max(job.changed, (last and last.ended) or 0, *began)
 
 
 class _OfRoot(TreeNode):
@@ -138,7 +135,17 @@ class Clone(_OfRoot, MessageNode):
         )
 
 
-class Ctl(_OfRoot, MessageNode):
+class _Lively(_OfRoot):
+    """A file that tells of all jobs and runs: whatever changes one commits something."""
+
+    def changed(self) -> int:
+        return self.view.tree.clock.now_ns()
+
+    def version(self) -> int:
+        return self.view.tree.store.commits
+
+
+class Ctl(_Lively, MessageNode):
     """`ctl`: whether anything fires, and how the daemon stands."""
 
     number = CTL
@@ -169,11 +176,17 @@ class Error(_OfRoot, TextNode):
 
     number = ERROR
 
+    def changed(self) -> int:
+        return self.view.failures.changed or self.view.tree.began
+
+    def version(self) -> int:
+        return self.view.failures.count
+
     def text(self) -> bytes:
-        return b"".join(self.view.failed)
+        return self.view.failures.text()
 
 
-class Events(_OfRoot, GrowingNode):
+class Events(GrowingNode, _OfRoot):
     """`events`: what happened to all jobs."""
 
     number = EVENTS
@@ -186,7 +199,7 @@ class Events(_OfRoot, GrowingNode):
         return self.log().mtime or self.view.tree.began
 
 
-class Metrics(_OfRoot, TextNode):
+class Metrics(_Lively, TextNode):
     """`metrics`: counters and gauges for Prometheus."""
 
     number = METRICS
@@ -228,8 +241,6 @@ class Jobs(DirectoryNode, _OfRoot):
             yield Entry(job.id, JobDirectory(self, self.view, job))
 
     def mkdir(self, name: str, perm: int, gid: int | None) -> Any:
-        path = f"{self.path}/{name}"
-
         def change() -> Any:
             user, tree = self.view.user, self.view.tree
             made = tree.table.create(
@@ -242,7 +253,7 @@ class Jobs(DirectoryNode, _OfRoot):
             )
             return made.addCallback(lambda job: JobDirectory(self, self.view, job))
 
-        return self.view.change(path, change)
+        return self.view.change(f"{self.path}/{name}", change)
 
 
 class Root(FixedDirectory, _OfRoot):

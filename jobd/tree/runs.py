@@ -11,124 +11,116 @@ from jobd.ninep.errors import NinepError
 from jobd.ninep.files import OpenFile
 from jobd.ninep.interfaces import Entry
 from jobd.tree.growing import GrowingNode
-from jobd.tree.nodes import (
-    NANO,
-    Attributes,
-    DirectoryNode,
-    FixedDirectory,
-    TextNode,
-    TreeNode,
-    View,
-    private_mode,
+from jobd.tree.jobnode import (
+    RUN,
+    RUN_ENVIRONMENT,
+    RUN_OUTPUT,
+    RUN_STATUS,
+    RUN_WAIT,
+    RUNS,
+    JobNode,
+    LivelyNode,
 )
+from jobd.tree.nodes import SEARCH, DirectoryNode, FixedDirectory
+from jobd.tree.texts import TextNode
+from jobd.tree.view import View
 
 if TYPE_CHECKING:
-    from jobd.jobs.job import Job
     from jobd.jobs.store import RunRecord
 
-# The numbers of files in a job's qid paths; those below belong to jobd.tree.job.
-RUNS, RUN, OUTPUT, STATUS, ENVIRONMENT, WAIT = range(9, 15)
+LISTED = 64
+"""Runs that are taken from the store at a time."""
 
 
-class RunsDirectory(DirectoryNode):
+class RunsDirectory(DirectoryNode, LivelyNode):
     """The runs that are kept, by number."""
 
-    def __init__(self, parent: Any, name: str, view: View) -> None:
-        super().__init__(parent, name, view)
-        self.job: Job = parent.job
-
-    def attributes(self) -> Attributes:
-        job = self.job
-        return Attributes(private_mode(job, 0o555), job.owner, job.group, job.changed / NANO)
-
-    def version(self) -> int:
-        return self.job.last_run
-
-    def qid_path(self) -> int:
-        return self.job.qid_path(RUNS)
+    number = RUNS
+    mode = 0o555
+    private = True
 
     def walk(self, name: str) -> Any:
-        self.check(1)
+        self.check(SEARCH)
         number = int(name) if name.isascii() and name.isdigit() and len(name) < 10 and name[0] != "0" else 0
-        record = self.view.tree.store.run(self.job.id, number) if number else None
-        if record is None:
+        if not number or self.view.tree.store.run(self.job.id, number) is None:
             raise NinepError(errno.ENOENT, f"there is no run {name} of {self.job.name}, or none any more")
-        return RunDirectory(self, name, self.view, record)
+        return RunDirectory(self, name, self.view, number)
 
     def entries(self, after: int) -> Iterable[Entry]:
-        for record in self.view.tree.store.runs(self.job.id, after):
-            yield Entry(record.number, RunDirectory(self, str(record.number), self.view, record))
+        while records := self.view.tree.store.runs(self.job.id, after, LISTED):
+            for record in records:
+                after = record.number
+                yield Entry(after, RunDirectory(self, str(after), self.view, after))
 
 
-class _OfRun(TreeNode):
+class RunNode(JobNode):
     """What the files of a run share."""
 
-    number = RUN
-    mode = 0o444
+    private = True
 
     def __init__(self, parent: Any, name: str, view: View) -> None:
         super().__init__(parent, name, view)
-        self.job: Job = parent.job
         self.run_number: int = parent.run_number
 
     def record(self) -> RunRecord:
-        """The run as it stands on disk."""
+        """The run as it stands on disk; ENOENT where it is not kept any more."""
         record = self.view.tree.store.run(self.job.id, self.run_number)
         if record is None:
             raise NinepError(errno.ENOENT, f"run {self.run_number} of {self.job.name} is not kept any more")
         return record
 
-    def attributes(self) -> Attributes:
-        job, record = self.job, self.record()
-        changed = record.ended or record.started or job.changed
-        return Attributes(private_mode(job, self.mode), job.owner, job.group, changed / NANO)
+    def changed(self) -> int:
+        record = self.record()
+        return record.ended or record.started or self.job.changed
 
     def version(self) -> int:
-        return 0 if self.record().outcome is None else 1
+        """Begins, starts, and ends."""
+        record = self.record()
+        return 2 if record.outcome is not None else 1 if record.started else 0
 
     def qid_path(self) -> int:
         return self.job.qid_path(self.number, self.run_number)
 
 
-class Output(GrowingNode, _OfRun):
+class Output(GrowingNode, RunNode):
     """`output`: what it printed, its head and its tail."""
 
-    number = OUTPUT
+    number = RUN_OUTPUT
+    _log: Any = None
 
     def log(self) -> Any:
-        return self.view.tree.journal.output_of(self.job, self.run_number)
+        if self._log is None:
+            self._log = self.view.tree.journal.output_of(self.job, self.run_number)
+        return self._log
+
+    def changed(self) -> int:
+        return max(super().changed(), self.log().mtime or 0)
 
 
-class RunStatus(_OfRun, TextNode):
+class RunStatus(RunNode, TextNode):
     """`status`: how it stands, or ended."""
 
-    number = STATUS
+    number = RUN_STATUS
 
     def text(self) -> bytes:
         return status_text(self.record()).encode()
 
 
-class Environment(_OfRun, TextNode):
+class Environment(RunNode, TextNode):
     """`env`: the argv, directory and environment it was started with."""
 
-    number = ENVIRONMENT
+    number = RUN_ENVIRONMENT
 
     def text(self) -> bytes:
         return environment_text(self.record()).encode()
 
 
-class Wait(_OfRun, TextNode):
+class Wait(RunNode):
     """`wait`: blocks while the run is in progress, then gives its history line."""
 
-    number = WAIT
+    number = RUN_WAIT
 
-    def length(self) -> int:
-        return 0
-
-    def text(self) -> bytes:
-        return history_line(self.record()).encode() + b"\n"
-
-    def opened(self, mode: int) -> Any:
+    def opened(self) -> Any:
         return OpenWait(self)
 
 
@@ -139,16 +131,18 @@ class OpenWait(OpenFile):
         self._node = node
 
     def read(self, offset: int, count: int) -> Any:
+        def line(_: object) -> bytes:
+            return (history_line(node.record()).encode() + b"\n")[offset : offset + count]
+
         node = self._node
         waiting = node.view.tree.runner.wait(node.job, node.run_number)
-        if waiting is None:
-            return node.text()[offset : offset + count]
-        return waiting.addCallback(lambda _: node.text()[offset : offset + count])
+        return line(None) if waiting is None else waiting.addCallback(line)
 
 
-class RunDirectory(FixedDirectory, _OfRun):
+class RunDirectory(FixedDirectory, RunNode):
     """The directory of a run."""
 
+    number = RUN
     mode = 0o555
     table = {  # noqa: RUF012 - the table of a class, as declared
         "output": Output,
@@ -157,7 +151,6 @@ class RunDirectory(FixedDirectory, _OfRun):
         "wait": Wait,
     }
 
-    def __init__(self, parent: RunsDirectory, name: str, view: View, record: RunRecord) -> None:
-        TreeNode.__init__(self, parent, name, view)
-        self.job = parent.job
-        self.run_number = record.number
+    def __init__(self, parent: RunsDirectory, name: str, view: View, number: int) -> None:
+        JobNode.__init__(self, parent, name, view)
+        self.run_number = number

@@ -1,0 +1,126 @@
+"""The daemon: the jobs, and the file service on each address."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import tzlocal
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
+
+from jobd.access import Access, identify
+from jobd.endpoints import endpoint_description
+from jobd.jobs import processes
+from jobd.jobs.errors import JobError
+from jobd.logs import trace_to_stderr, use_log_level
+from jobd.ninep.protocol import NinepFactory
+from jobd.service import JobService
+
+NO_ZONE = "the local time zone has no IANA name: set TZ to one, such as TZ=Europe/Berlin"
+
+
+class StartError(Exception):
+    """The daemon can't start; `str()` says why in one line."""
+
+
+def local_zone() -> str:
+    """The IANA name of this machine's time zone; `StartError` where it can't be found out."""
+    try:
+        name = tzlocal.get_localzone_name()
+        zone = ZoneInfo(name)
+    except (LookupError, ValueError, TypeError, OSError):
+        raise StartError(NO_ZONE) from None
+    now = time.time()
+    for moment in (now, now + 182 * 86400):
+        offset = datetime.fromtimestamp(moment, zone).utcoffset()
+        if offset is None or offset.total_seconds() != time.localtime(moment).tm_gmtoff:
+            raise StartError(NO_ZONE)
+    return name
+
+
+class Daemon(MultiService):
+    """All of it: the jobs, and the file service on each address.  What can't start ends the program with
+    one line.
+    """
+
+    def __init__(self, options: Mapping[str, Any], reactor: Any, *, in_background: bool = False) -> None:
+        """OPTIONS are those of `jobd.tap`.  IN_BACKGROUND is whether twistd makes a daemon of this:
+        its first process then waits for an exception, and tells of it.
+        """
+        super().__init__()
+        self._in_background = in_background
+        self._options = options
+        self._reactor = reactor
+        self._ports: list[IListeningPort] = []
+        self._factory: NinepFactory | None = None
+
+    def startService(self) -> None:
+        """Listen, then open the store and load the jobs: nothing runs in a daemon that can't be reached."""
+        try:
+            use_log_level(self._options["log-level"])
+            self._start()
+        except StartError as error:
+            if self._in_background:
+                raise
+            raise SystemExit(f"jobd: {error}") from None
+
+    def _start(self) -> None:
+        options = self._options
+        processes.seal_inherited()
+        jobs = JobService(
+            self._reactor,
+            options["dbdir"],
+            access=Access(anonymous=options["anonymous"]),
+            spawner=processes.PosixSpawner(self._reactor)
+            if processes.available()
+            else processes.SetsidSpawner(self._reactor),
+            zone=local_zone(),
+            max_runs=options["max-runs"],
+            stop_wait=options["stop-wait"],
+            jobs_mode=options["jobs-mode"],
+        )
+        self.addService(jobs)
+        self._factory = factory = NinepFactory(
+            None,
+            identify=lambda transport: identify(transport, options["trust-tcp"]),
+            trace=trace_to_stderr if options["debug"] else None,
+        )
+        for address in options["fsaddr"]:
+            self._listen(address, factory)
+        try:
+            super().startService()
+        except JobError as error:
+            raise StartError(f"--dbdir {error}") from None
+        # No connection is accepted before the reactor has its turn.
+        factory.filesystem = jobs.filesystem
+
+    def stopService(self) -> Deferred[Any]:
+        """Listen no more and end the connections, then stop the jobs."""
+        closed = gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        for connection in tuple(self._factory.connections) if self._factory is not None else ():
+            connection.transport.abortConnection()
+        # Connections end in the reactor's next turn, and what they had open is closed then.
+        closed.addCallback(lambda _: deferLater(self._reactor, 0))
+        return closed.addCallback(lambda _: maybeDeferred(super(Daemon, self).stopService))
+
+    def _listen(self, address: str, factory: NinepFactory) -> None:
+        try:
+            listening = serverFromString(self._reactor, endpoint_description(address)).listen(factory)
+        except (ImportError, NameError):
+            raise StartError(
+                f"--fsaddr {address}: TLS is not installed: pip install 'Twisted[tls]'"
+            ) from None
+        except (ValueError, LookupError, TypeError, OSError) as error:
+            raise StartError(f"--fsaddr {address}: {error}") from None
+        # An endpoint listens at once, or fails at once.
+        refused: list[str] = []
+        listening.addCallbacks(self._ports.append, lambda failure: refused.append(failure.getErrorMessage()))
+        if refused:
+            raise StartError(f"--fsaddr {address}: {refused[0]}")
