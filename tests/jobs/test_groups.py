@@ -246,14 +246,13 @@ class EnderTests(Starting, TestCase):
         cgroups = Cgroups.find()
         if cgroups is None:
             raise SkipTest("no cgroup v2 in which groups can be made")
-        script = (
-            f"echo $$; read go; env -i {SETSID} /bin/sh -c '/bin/sleep 600 >/dev/null & echo $!'; sleep 600"
-        )
-        process, _ = self.start(script, stdin=subprocess.PIPE)
+        escape = f"env -i {SETSID} /bin/sh -c '/bin/sleep 600 >/dev/null & echo $!'"
+        process, _ = self.start(f"echo $$; read go; {escape}; echo; sleep 600", stdin=subprocess.PIPE)
         self.assertTrue(cgroups.add(self.run_id, process.pid))
         process.stdin.write(b"\n")
         process.stdin.close()
         stray = int(process.stdout.readline())
+        process.stdout.readline()  # its parent is gone
         self.addCleanup(kill_quietly, groups.identify(stray))
         first = identity_of(process.pid)
         self.assertNotIn(stray, self.found(Descendants(first, self.run_id)))
