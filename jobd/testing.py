@@ -29,6 +29,8 @@ from jobd.ninep.testing import connect
 from jobd.service import JobService
 
 NANO = 1_000_000_000
+MEMORY = "/dev/shm"  # noqa: S108 - a new directory in it, as in /tmp
+"""Where nothing waits for a disk: a test restarts the daemon, and never the machine."""
 BEGIN = 1_767_225_600.0
 """2026-01-01T00:00:00Z: where a `FakeClock` begins."""
 
@@ -173,7 +175,7 @@ class FakeSpawner:
 
 
 class MemoryJobd:
-    """A jobd in memory, but for the output of its jobs, which is in a directory of its own until `close`.
+    """A jobd on the memory of this machine, in a directory of its own until `close`.
 
     `restart` gives the next daemon on the same store.
     """
@@ -189,7 +191,7 @@ class MemoryJobd:
         """MORE is handed to `JobService`."""
         self.clock = clock or FakeClock()
         self.spawner = FakeSpawner()
-        self.directory = tempfile.mkdtemp(prefix="jobd")
+        self.directory = tempfile.mkdtemp(prefix="jobd", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
         self._access = access or Access()
         self._zone = zone
         self._more = more
