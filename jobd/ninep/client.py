@@ -178,7 +178,12 @@ class NinepClient:
     @deferred
     async def rename(self, path: str, newpath: str) -> None:
         """Move the file at PATH to NEWPATH; into another directory only 9P2000.L can, else EXDEV."""
-        directory, _, name = newpath.rstrip("/").rpartition("/")
+        *directory, name = split_path(newpath) or [""]
+        if self.session.dialect is not m.LINUX:
+            if split_path(path)[:-1] != directory:
+                raise NinepError(errno.EXDEV)
+            await self.set_stat(path, SetStat(name=name))
+            return
 
         async def into(target: RemoteFid) -> None:
             async def move(fid: RemoteFid) -> None:
@@ -186,7 +191,7 @@ class NinepClient:
 
             await self._with(path, move)
 
-        await self._with(directory, into)
+        await self._with("/".join(directory), into)
 
 
 def split_path(path: str) -> list[str]:

@@ -13,7 +13,7 @@ import os
 
 STRINGS: dict[int, str] = {
     errno.EPERM: "Operation not permitted",
-    errno.ENOENT: "file does not exist",
+    errno.ENOENT: "file not found",
     errno.EINTR: "Interrupted system call",
     errno.EIO: "i/o error",
     errno.ENXIO: "No such device or address",
@@ -63,7 +63,7 @@ STRINGS: dict[int, str] = {
 NUMBERS: dict[str, int] = {string: number for number, string in STRINGS.items()} | {
     "Permission denied": errno.EACCES,
     "No such file or directory": errno.ENOENT,
-    "file not found": errno.ENOENT,
+    "file does not exist": errno.ENOENT,
     "directory entry not found": errno.ENOENT,
     "File exists": errno.EEXIST,
     "file exists": errno.EEXIST,

@@ -86,6 +86,7 @@ class Plan9Handlers(Handlers):
         if perm & DMSYMLINK:
             return parent.symlink(name, extension, None)
         if perm & DMLINK:
+            extension = extension.rstrip("\n")  # of a Linux client
             if not extension.isdecimal():
                 raise NinepError(errno.EINVAL, "a hard link's extension is the number of a fid")
             target = self.fid(int(extension)).node

@@ -227,16 +227,12 @@ class RemoteFid:
 
     @deferred
     async def set_stat(self, changes: SetStat) -> None:
-        """Make CHANGES; those of the name are `rename`'s in 9P2000.L."""
+        """Make CHANGES; in 9P2000.L the name is `rename`'s to change."""
         if not self._is_linux:
             await self._request(m.Twstat(self.number, stat_of_changes(changes)))
             return
         if changes.name is not None:
-            directory = await self.walk("..")
-            try:
-                await self.rename(directory, changes.name)
-            finally:
-                await directory.clunk()
+            raise NinepError(errno.EOPNOTSUPP, "9P2000.L moves a file by its directory: see rename")
         fields = linux.setattr_of_changes(changes)
         if fields[0]:
             await self._request(m.Tsetattr(self.number, *fields))
@@ -353,17 +349,8 @@ class RemoteFid:
 
     @deferred
     async def rename(self, directory: RemoteFid, name: str) -> None:
-        """Move to NAME in DIRECTORY; where only 9P2000.L can, EXDEV."""
-        if self._is_linux:
-            await self._request(m.Trename(self.number, directory.number, name))
-            return
-        parent = await self.walk("..")
-        try:
-            if parent.qid.path != directory.qid.path:
-                raise NinepError(errno.EXDEV)
-            await self.set_stat(SetStat(name=name))
-        finally:
-            await parent.clunk()
+        """Move to NAME in DIRECTORY. Only 9P2000.L can; elsewhere `set_stat` changes the name."""
+        await self._request(self._only_linux(m.Trename(self.number, directory.number, name)))
 
     @deferred
     async def unlink(self, name: str) -> None:

@@ -73,6 +73,8 @@ class UnixDirectory(_Unix, Directory):
         return self.children.add(SpecialFile(self, name, perm, f"c {major} {minor}"))
 
     def link(self, name: str, target: Any) -> None:
+        if not isinstance(target, UnixFile):
+            raise NinepError(errno.EPERM)
         file = UnixFile(self, name, target.mode)
         file.qid, file.data = target.qid, target.data
         self.children.add(file)
