@@ -17,7 +17,7 @@ and wrapping ranges.  Empty items of a list are ignored, as there.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -196,13 +196,14 @@ def expand_hash(field: Field, text: str, seed: str) -> str:
     big-endian, of BLAKE2b over `field:seed`, modulo the number of choices: the same on every
     machine and in every version.
     """
-    return ",".join(_hashed(field, item, seed) for item in text.split(","))
+    items = (each for item in text.split(",") for each in _hashed(field, item, seed))
+    return ",".join(dict.fromkeys(items))
 
 
-def _hashed(field: Field, item: str, seed: str) -> str:
+def _hashed(field: Field, item: str, seed: str) -> Iterable[str]:
     match = _HASH.fullmatch(item)
     if match is None:
-        return item
+        return (item,)
     if field.hash_high is None:
         raise refusal(field, item, "H has no meaning here")
     if match["span"] is None:
@@ -215,4 +216,4 @@ def _hashed(field: Field, item: str, seed: str) -> str:
     step = _step(field, match["step"], item) if match["slash"] else len(choices)
     digest = blake2b(f"{field.name}:{seed}".encode(errors="surrogatepass"), digest_size=8).digest()
     start = int.from_bytes(digest, "big") % min(step, len(choices))
-    return ",".join(map(str, choices[start::step]))
+    return map(str, choices[start::step])

@@ -19,7 +19,7 @@ from jobd.schedule.errors import ScheduleError, quoted
 
 DAY = 86_400
 _STEP = 2 * DAY
-_BLOCK = 96 * _STEP
+_BLOCK = 32 * _STEP
 
 
 class Span(NamedTuple):
@@ -82,23 +82,21 @@ class Zone:
         offset = self._offset(begin)
         mark = begin + offset
         for change, later_offset in [*self._changes(begin, start + _BLOCK), (start + _BLOCK, 0)]:
-            if begin < start < change:
-                begin, mark = start, max(mark, start + offset)
-            if begin >= start:
+            if change > start:
+                if begin < start:
+                    begin, mark = start, max(mark, start + offset)
                 spans.append(Span(begin, change, offset, mark))
             mark = max(mark, change + offset)
             begin, offset = change, later_offset
         return spans
 
     def _changes(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The instants between `start` and `end` at which the offset changes, and to what."""
+        """The instants later than `start`, up to `end`, at which the offset changes, and to what."""
         offset = self._offset(start)
         for look in range(start, end, _STEP):
             later_offset = self._offset(look + _STEP)
             if later_offset != offset:
-                change = self._change(look, look + _STEP)
-                if change < end:
-                    yield change, later_offset
+                yield self._change(look, look + _STEP), later_offset
                 offset = later_offset
 
     def _change(self, before: int, after: int) -> int:

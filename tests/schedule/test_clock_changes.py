@@ -294,10 +294,11 @@ class Rules(SynchronousTestCase):
         """The first times are those of 1 January 1970, the last of 31 December 2099, by the zone's clock."""
         for zone in ("UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"):
             schedule = Schedule.parse("@daily", zone)
+            self.assertIsNone(schedule.next(datetime.max.replace(tzinfo=timezone.utc)))
+            self.assertIsNone(schedule.next_epoch(10**18))
             first = schedule.next(datetime(1960, 1, 1, tzinfo=timezone.utc))
             assert first is not None
             self.assertEqual(first.replace(tzinfo=None), datetime(1970, 1, 1))
             last = datetime(2099, 12, 31, tzinfo=ZoneInfo(zone))
             self.assertEqual(schedule.next(last - SECOND), last)
             self.assertIsNone(schedule.next(last))
-            self.assertIsNone(schedule.next(datetime.max.replace(tzinfo=timezone.utc)))

@@ -99,6 +99,7 @@ MESSAGES = [
     ("1-2-3 * * * *", "minute '1-2-3': '2-3' is no value" + _MINUTES),
     ("*-5 * * * *", "minute '*-5': '*' is no value" + _MINUTES),
     ("+1 * * * *", "minute '+1': '+1' is no value" + _MINUTES),
+    ("\udc80 * * * *", "minute '\\udc80': '\\udc80' is no value" + _MINUTES),
     ("\u0661 * * * *", "minute '\u0661': '\u0661' is no value" + _MINUTES),
     ("JAN * * * *", "minute 'JAN': 'JAN' is no value" + _MINUTES),
     (", * * * *", "minute ',': no value stands there" + _MINUTES),
@@ -344,6 +345,14 @@ class Hashes(SynchronousTestCase):
         minutes = Counter(expand_hashes("H * * * *", f"job{n}") for n in range(1000))
         self.assertEqual(len(minutes), 60)
         self.assertLess(max(minutes.values()), 50)
+
+    def test_no_growth(self) -> None:
+        """A list of many H is no longer than the field has values."""
+        self.assertEqual(expand_hashes("H/1" + ",H/1" * 50 + " * * * *", "x").count(","), 59)
+
+    def test_any_name(self) -> None:
+        """Any name has a hash, one that is no Unicode text among them."""
+        self.assertRegex(expand_hashes("H * * * *", "\udc80"), r"^\d+ \* \* \* \*$")
 
     def test_fields_differ(self) -> None:
         """The hash of a field says nothing of another's: minute and second aren't always the same."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import gc
 import weakref
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from unittest.mock import patch
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -106,6 +108,14 @@ class Times(SynchronousTestCase):
             ["01:00 EDT", "01:30 EDT", "01:00 EST", "01:30 EST", "02:00 EST", "02:30 EST"],
         )
         self.assertEqual(sorted(filter(None, times)), times)
+
+
+class Page(SynchronousTestCase):
+    def test_example(self) -> None:
+        """The example of the page does what the page says."""
+        page = Path(__file__).parents[2] / "docs" / "schedules.md"
+        result = doctest.testfile(str(page), module_relative=False)
+        self.assertEqual((result.failed, result.attempted > 0), (0, True))
 
 
 class Kinds(SynchronousTestCase):

@@ -73,27 +73,25 @@ class Spans(SynchronousTestCase):
         self.assertEqual(forward, backward[::-1])
 
     def test_change_at_edge(self) -> None:
-        """A change near, or at, the edge of a block is seen from both sides of it."""
-        edge = 4 * 192 * A_DAY
-        for shift in (-90_000, -3600, -1800, -1, 0, 1, 1800, 3600):
+        """A change near, or at, the edge of a block is seen from both sides of it, with the right marks."""
+        edge, half = 12 * 64 * A_DAY, A_DAY // 2
+        for shift in (-A_DAY, -3600, -1800, -1, 0, 1, 1800, 3600):
             change = edge + shift
-            for before, after in ((0, 3600), (3600, 0)):
+            for before, after in ((0, 3600), (3600, 0), (-half, half), (half, -half)):
                 for order in (1, -1):
                     zone = Zone(OneChange(change, before, after))
-                    instants = [change - 1, change, change + 900, change + 2700, edge - 1, edge]
-                    found = {instant: zone.span(instant) for instant in instants[::order]}
-                    self.assertEqual(found[change - 1].end, change)
-                    self.assertEqual(found[change].start, change)
-                    self.assertEqual((found[change].offset, found[change].mark), (after, change + before))
-                    # Until the clock has come again to where it was, the mark stays there.
-                    for instant in (change + 900, change + 2700):
-                        span = found[instant]
-                        self.assertEqual(
-                            span.mark,
-                            max(change + before, span.start + after)
-                            if span.start > change
-                            else change + before,
-                        )
+                    around = [change - 1, change, change + 900, change + 2700, edge - 1, edge]
+                    for instant in around[::order]:
+                        span = zone.span(instant)
+                        self.assertTrue(span.start <= instant < span.end)
+                        self.assertEqual(span.offset, before if instant < change else after)
+                        if span.start < change:
+                            self.assertLessEqual(span.end, change)
+                            self.assertEqual(span.mark, span.start + before)
+                        elif span.start == change:
+                            self.assertEqual(span.mark, change + before)
+                        else:
+                            self.assertEqual(span.mark, max(change + before, span.start + after))
 
     def test_shared(self) -> None:
         """A zone is made once."""
