@@ -184,6 +184,8 @@ class RemoteFid:
     @deferred
     async def entries(self) -> list[RemoteEntry]:
         """What is in this directory, which is open; without '.' and '..'."""
+        if not self.is_directory:
+            raise NinepError(errno.ENOTDIR)
         if not self._is_linux:
             return [RemoteEntry(stat.name, stat.qid) for stat in await self.stats()]
         entries: list[RemoteEntry] = []
@@ -199,6 +201,8 @@ class RemoteFid:
     @deferred
     async def stats(self) -> list[Stat]:
         """The stat of each file in this directory, which is open: one read in 9P2000 and 9P2000.u."""
+        if not self.is_directory:
+            raise NinepError(errno.ENOTDIR)
         stats: list[Stat] = []
         if self._is_linux:
             for entry in await self.entries():
