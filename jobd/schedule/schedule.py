@@ -29,7 +29,8 @@ _SECOND = timedelta(seconds=1)
 _WORDS = ", ".join([*ALIASES, "@every 1h30m", "@at 2026-12-24T1800", "@reboot"])
 
 _AT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:T|\s+)(\d\d):?(\d\d)(?::?(\d\d))?\s*(?P<offset>Z|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))?",
+    r"(\d{4})-(\d\d)-(\d\d)(?:T|\s+)(\d\d):?(\d\d)(?::?(\d\d))?"
+    r"\s*(?P<offset>Z|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))?",
     re.ASCII | re.IGNORECASE,
 )
 _AT_ALLOWED = (
@@ -205,9 +206,8 @@ def _moment(text: str) -> tuple[Expression, bool]:
         raise ScheduleError(f"@at {quoted(text)}: can't be read; {_AT_ALLOWED}")
     try:
         year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-        time = datetime(year, month, day, hour, minute, second, tzinfo=_offset(match)).astimezone(
-            timezone.utc
-        )
+        time = datetime(year, month, day, hour, minute, second, tzinfo=_offset(match))
+        time = time.astimezone(timezone.utc)
         if not YEAR.low <= time.year <= YEAR.high:
             raise ValueError
     except (ValueError, OverflowError):
