@@ -126,8 +126,16 @@ class Access:
                 errno.EACCES, f"{user.name} may only look: changes are root's and {self.daemon.name}'s"
             )
 
+    def owner_of_new(self, user: User) -> User:
+        """Whose a job is that USER makes. A daemon that isn't root runs jobs only as itself."""
+        return user if self.daemon.uid == 0 else self.daemon
+
     def check_attributes(self, user: User, owner: str, columns: Collection[str]) -> None:
         """`AccessError` where USER may not set COLUMNS (`mode`, `owner`, `group`) of a job of OWNER."""
+        if "owner" in columns and self.daemon.uid != 0:
+            raise AccessError(
+                errno.EPERM, f"all jobs here are {self.daemon.name}'s: jobd doesn't run as root"
+            )
         if user.uid == 0:
             return
         if "owner" in columns or "group" in columns:

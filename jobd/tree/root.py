@@ -125,14 +125,12 @@ class Clone(_OfRoot, MessageNode):
     mode = 0o666
 
     def message(self, data: bytes) -> Any:
-        definition, user = parse_definition(data), self.view.user
+        definition = parse_definition(data)
         if not definition.schedule:
             raise JobError(
                 errno.EINVAL, f"clone: {definition.name} has no schedule: NAME:SCHEDULE:COMMAND is expected"
             )
-        return self.view.tree.table.create(
-            *definition, owner=user.name, group=self.view.tree.accounts.group_of(user), actor=self.view.actor
-        )
+        return self.view.create(*definition)
 
 
 class _Lively(_OfRoot):
@@ -242,15 +240,7 @@ class Jobs(DirectoryNode, _OfRoot):
 
     def mkdir(self, name: str, perm: int, gid: int | None) -> Any:
         def change() -> Any:
-            user, tree = self.view.user, self.view.tree
-            made = tree.table.create(
-                check_name(name),
-                "",
-                "",
-                owner=user.name,
-                group=tree.accounts.group_of(user),
-                actor=self.view.actor,
-            )
+            made = self.view.create(check_name(name), "", "")
             return made.addCallback(lambda job: JobDirectory(self, self.view, job))
 
         return self.view.change(f"{self.path}/{name}", change)

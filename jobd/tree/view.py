@@ -15,6 +15,7 @@ from jobd.ninep.errors import NinepError
 
 if TYPE_CHECKING:
     from jobd.access import User
+    from jobd.jobs.job import Job
     from jobd.tree.root import Tree
 
 REMEMBERED = 16
@@ -62,6 +63,13 @@ class View(NamedTuple):
         sentence = " ".join(str(error).split())
         self.failures.add(self.tree.clock.now_ns(), path, sentence)
         return NinepError(error.errno, sentence)
+
+    def create(self, name: str, schedule: str, command: str) -> Deferred[Job]:
+        """Have a new job, as `JobTable.create` makes it."""
+        tree = self.tree
+        owner = tree.access.owner_of_new(self.user)
+        group = tree.accounts.group_of(owner)
+        return tree.table.create(name, schedule, command, owner=owner.name, group=group, actor=self.actor)
 
     def change(self, path: str, change: Callable[[], Any], answer: Any = None) -> Any:
         """Make a change of PATH, and answer ANSWER when it is made; what it returns if that is None."""
