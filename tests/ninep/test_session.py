@@ -583,6 +583,53 @@ class ReaddirTests(SessionCase):
         self.assertEqual(len(cancelled), 1)
 
 
+class XattrTests(SessionCase):
+    def test_value(self) -> None:
+        """A value comes in parts that follow each other, as many bytes as were said, or isn't set."""
+        root = UnixDirectory(None, "/", 0o777)
+        self.serve(root, Limits(xattr=10))
+        self.rpc(m.Twalk(ROOT, FID, ()))
+        self.assertEqual(self.rpc(m.Txattrcreate(FID, "user.x", 11, 0)), m.Rlerror(errno.E2BIG))
+        self.rpc(m.Txattrcreate(FID, "user.x", 4, 0))
+        self.assertEqual(self.rpc(m.Twrite(FID, 1, b"x")), m.Rlerror(errno.EINVAL))
+        self.assertEqual(self.rpc(m.Twrite(FID, 0, b"12345")), m.Rlerror(errno.EINVAL))
+        self.rpc(m.Twrite(FID, 0, b"12"))
+        self.assertEqual(self.rpc(m.Tclunk(FID)), m.Rlerror(errno.EINVAL))
+        self.rpc(m.Twalk(ROOT, FID, ()))
+        self.rpc(m.Txattrcreate(FID, "user.x", 1, 0))
+        self.rpc(m.Twrite(FID, 0, b"1"))
+        self.loopback.disconnect()
+        self.assertEqual(root.xattrs, {})
+
+    def test_locks(self) -> None:
+        """Only open files are locked, and in ways that exist."""
+        self.serve(UnixDirectory(None, "/", 0o777))
+        self.assertEqual(self.rpc(m.Tlock(ROOT, 0, 0, 0, 0, 1, "")), m.Rlerror(errno.EBADF))
+        self.rpc(m.Tlopen(ROOT, 0))
+        self.assertEqual(self.rpc(m.Tlock(ROOT, 3, 0, 0, 0, 1, "")), m.Rlerror(errno.EINVAL))
+        self.assertEqual(self.rpc(m.Tlock(ROOT, 2, 0, 0, 0, 1, "")), m.Rlock(0))
+
+
+class OpenTests(SessionCase):
+    def test_linux_flags(self) -> None:
+        """O_DIRECTORY wants a directory; neither reading nor writing is no mode."""
+        root = UnixDirectory(None, "/", 0o777)
+        root.create("f", 0o666, OREAD, None)
+        self.serve(root)
+        self.rpc(m.Twalk(ROOT, FID, ("f",)))
+        self.assertEqual(self.rpc(m.Tlopen(FID, 0o200000)), m.Rlerror(errno.ENOTDIR))
+        self.assertEqual(self.rpc(m.Tlopen(FID, 3)), m.Rlerror(errno.EINVAL))
+        self.assertIsInstance(self.rpc(m.Tlopen(FID, 0o100101)), m.Rlopen)
+        self.assertEqual(self.rpc(m.Treaddir(ROOT, 0, 100)), m.Rlerror(errno.EBADF))
+
+    def test_unknown_modes(self) -> None:
+        """Bits that open(5) doesn't know are refused."""
+        self.serve(UnixDirectory(None, "/", 0o777), version="9P2000.u")
+        self.assertEqual(self.rpc(m.Topen(ROOT, 4)).ename, "illegal mode")
+        self.assertEqual(self.rpc(m.Tcreate(ROOT, "f", 0o666, 8)).ename, "illegal mode")
+        self.assertEqual(self.rpc(m.Tcreate(ROOT, "d", 0x800001FF, 1)).errno, errno.EISDIR)
+
+
 class TraceTests(SynchronousTestCase):
     def test_lines(self) -> None:
         """A trace has a line for each message of either side, the late ones too."""
