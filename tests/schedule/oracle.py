@@ -98,7 +98,7 @@ class Field(NamedTuple):
 
     def span(self, first: int, last: int) -> list[int]:
         """From first to last, going around where the field does."""
-        if (first, last) == (0, 7):
+        if self.top == 7 and (first, last) == (0, 7):
             return [0, 1, 2, 3, 4, 5, 6, 0]
         count = self.high - self.low + 1
         last = self.low + (last - self.low) % count
