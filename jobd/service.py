@@ -13,19 +13,22 @@ from errno import EIO
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobd.access import Access, Accounts
+from jobd.access import Access
+from jobd.jobs.attempts import Attempts
 from jobd.jobs.clock import Alarms, IClock, SystemClock
 from jobd.jobs.errors import JobError
-from jobd.jobs.groups import boot_id
+from jobd.jobs.history import History
+from jobd.jobs.job import Job
 from jobd.jobs.journal import Journal
 from jobd.jobs.launch import Here, Launcher
 from jobd.jobs.legacy import LegacyJob, read_jobs_db
 from jobd.jobs.metrics import metrics_text
+from jobd.jobs.proctable import MachineProcesses, ProcessTable
 from jobd.jobs.runner import Runner
 from jobd.jobs.scheduler import Scheduler
 from jobd.jobs.segments import SegmentStore
@@ -35,6 +38,7 @@ from jobd.jobs.texts import decode
 from jobd.tree import Tree
 
 LEGACY = "jobs.db"
+NANO = 1_000_000_000
 
 
 def default_max_runs() -> int:
@@ -61,14 +65,16 @@ class JobService(Service):
         max_runs: int | None = None,
         stop_wait: float = 0.0,
         jobs_mode: int = 0o711,
+        max_jobs: int | None = None,
         clock: IClock | None = None,
+        processes: ProcessTable | None = None,
         open_store: Callable[[], Store] | None = None,
         in_thread: Callable[[Callable[[], object]], Deferred[Any]] | None = None,
     ) -> None:
         """Jobs live in DIRECTORY. ACCESS says who may do what, SPAWNER (an `IReactorProcess`) starts
         processes, each in a session of its own.  ZONE is the time zone of schedules that name none.
-        STOP_WAIT is how many seconds a stop waits for runs in progress.  IN_THREAD calls what would block,
-        somewhere else.
+        MAX_JOBS is how many jobs a user other than root may have.  STOP_WAIT is how many seconds a stop waits
+        for runs in progress.  IN_THREAD calls what would block, somewhere else.
         """
         self._reactor = reactor
         self._directory = directory
@@ -79,7 +85,9 @@ class JobService(Service):
         self._max_runs = max_runs or default_max_runs()
         self._stop_wait = stop_wait
         self._jobs_mode = jobs_mode
+        self._max_jobs = max_jobs
         self._clock = clock or SystemClock(reactor)
+        self._processes = processes
         self._open_store = open_store or (lambda: Store.open(directory, reactor))
         self._stop_ticking: Callable[[], None] | None = None
         self._syncing = False
@@ -94,19 +102,36 @@ class JobService(Service):
             self.log.critical("{notice}", notice=notice)
         self._logs = SegmentStore(os.path.join(self._directory, "output"), full=lambda: store.full)
         self._alarms = Alarms(self._clock)
+        self.processes = self._processes or MachineProcesses(self._reactor, self._alarms.after)
         self.journal = Journal(self._clock, self._logs)
-        self.runner = Runner(
+        self.history = History(self._clock, store, self.journal)
+        attempts = Attempts(
             clock=self._clock,
             alarms=self._alarms,
             reactor=self._reactor,
-            store=store,
             journal=self.journal,
+            history=self.history,
             launcher=Launcher(Here.look()),
             spawner=self._spawner,
-            max_runs=self._max_runs,
-            boot_id=boot_id(),
+            processes=self.processes,
         )
-        self._scheduler = Scheduler(self._clock, self.runner.fire, self.runner.missed, self._clock_stepped)
+        self.runner = Runner(
+            clock=self._clock,
+            alarms=self._alarms,
+            history=self.history,
+            journal=self.journal,
+            attempts=attempts,
+            max_runs=self._max_runs,
+            idle=self._rests,
+        )
+        self._scheduler = Scheduler(
+            self._clock,
+            dispatch=self.runner.fire,
+            missed=self.runner.missed,
+            held=store.has_instant,
+            exhausted=self._rests,
+            stepped=self._clock_stepped,
+        )
         self.table = JobTable(
             clock=self._clock,
             store=store,
@@ -123,8 +148,8 @@ class JobService(Service):
             store=store,
             journal=self.journal,
             access=self._access,
-            accounts=Accounts(),
-            metrics=lambda: metrics_text(self.table, self.runner, store),
+            max_jobs=self._max_jobs,
+            metrics=lambda: metrics_text(self.table, self.runner, self.history, store),
         )
         self._load()
         self._stop_ticking = self._clock.every_second(self._tick)
@@ -134,17 +159,20 @@ class JobService(Service):
         store, table = self.store, self.table
         resumed = store.get_meta("resumed")
         jobs = {}
+        guard, now = int(store.get_meta("guard") or 0), self._clock.now_ns() // NANO
         for record in store.load_jobs():
+            if record.watermark is not None and record.watermark > now:
+                guard = max(guard, record.watermark)
             jobs[record.id] = table.load(record, handled=int(resumed) if resumed else None)
+        self._scheduler.guard = guard
         table.paused = store.get_meta("paused") == "1"
-        self.runner.adopt(jobs, store.unfinished_runs())
+        self.runner.adopt(jobs, store.unfinished_runs(), self.processes)
         for job_id in store.drafts():
             store.drop_draft(job_id)
         if not table.paused:
             table.start_scheduler()
-        booted, now = store.get_meta("boot_id"), boot_id()
-        if booted != now:
-            store.set_meta("boot_id", now)
+        if store.get_meta("boot_id") != self.processes.boot_id:
+            store.set_meta("boot_id", self.processes.boot_id)
             if not table.paused:
                 self.runner.fire_at_boot(job for job in jobs.values() if job.started)
         # After the others: what is committed already would be loaded a second time.
@@ -161,13 +189,14 @@ class JobService(Service):
             raise JobError(error.errno or EIO, f"{path} can't be read: {error.strerror}") from None
         for problem in problems:
             self.log.warn("{problem}", problem=problem)
-        done = gatherResults([self._import(path, job) for job in found], consumeErrors=True)
-        done.addCallback(lambda _: self.store.set_meta("imported", path))
-        done.addErrback(
-            lambda failure: self.log.error(
-                "{path}: the next start tries again: {why}", path=path, why=failure.value.subFailure.value
-            )
-        )
+        taken_in = gatherResults([self._import(path, job) for job in found], consumeErrors=True)
+
+        def failed(failure: Failure) -> None:
+            error = failure.value
+            why = error.subFailure.value if isinstance(error, FirstError) else error
+            self.log.error("{path}: the next start tries again: {why}", path=path, why=why)
+
+        taken_in.addCallback(lambda _: self.store.set_meta("imported", path)).addErrback(failed)
 
     def _import(self, path: str, job: LegacyJob) -> Deferred[Any]:
         """Make JOB; what is wrong with it is logged, and only what is wrong with the disk is an error."""
@@ -175,7 +204,7 @@ class JobService(Service):
 
         def create() -> Deferred[Any]:
             command = decode(job.command.encode("utf-8", "surrogateescape"), "command")
-            group = Accounts().group_of(user)
+            group = self._access.accounts.group_of(user)
             return self.table.create(
                 job.name, job.schedule, command, owner=user.name, group=group, actor=LEGACY
             )
@@ -204,9 +233,17 @@ class JobService(Service):
     def _synced(self, _: object) -> None:
         self._syncing = False
 
+    def _rests(self, job: Job) -> None:
+        """Nothing of JOB runs now, or it has no next instant: it may have come to its end."""
+        self.table.end_if_exhausted(job)
+
     def _clock_stepped(self, seconds: float) -> None:
         self.log.warn("the clock was set by {seconds:.1f} seconds, or the machine slept", seconds=seconds)
-        self.runner.guard = self._scheduler.guard
+        if seconds < 0:
+            # Instants up to here may be in the history; the next daemon must know too.
+            self.store.set_meta("guard", str(self._scheduler.guard)).addErrback(
+                lambda failure: self.log.error("the step is not kept: {why}", why=failure.getErrorMessage())
+            )
         self.journal.clock_stepped(seconds)
 
     def stopService(self) -> Deferred[Any]:

@@ -6,16 +6,19 @@ that print and end when the test says so.  `MemoryJobd` is a whole `JobService` 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import ConnectionAborted, ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IProcessProtocol, IReactorProcess
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
@@ -23,7 +26,11 @@ from zope.interface import implementer
 
 from jobd.access import Access, Peer, User
 from jobd.jobs.clock import IClock
-from jobd.jobs.store import Store
+from jobd.jobs.groups import MARK, Identity
+from jobd.jobs.launch import SCRIPT_FD
+from jobd.jobs.schema import upgrade
+from jobd.jobs.store import Store, StoreError
+from jobd.jobs.writer import Change, Transactions
 from jobd.ninep.client import NinepClient
 from jobd.ninep.testing import connect
 from jobd.service import JobService
@@ -36,10 +43,11 @@ BEGIN = 1_767_225_600.0
 
 
 @implementer(IClock)
-class FakeClock(MemoryReactorClock):  # type: ignore[misc]
+class FakeClock(MemoryReactorClock):
     """A reactor whose wall clock and monotonic clock go when told to.
 
     `callLater` goes by the wall clock, as that of Twisted's reactors does.
+    Without `pass_time` nothing happens, not even what is due at once.
     """
 
     def __init__(self, begin: float = BEGIN) -> None:
@@ -75,6 +83,7 @@ class FakeClock(MemoryReactorClock):  # type: ignore[misc]
                 break
             self._go(wait)
         self._go(end - self._monotonic)
+        self.read()
         self.tick()
 
     def step(self, seconds: float) -> None:
@@ -85,6 +94,19 @@ class FakeClock(MemoryReactorClock):  # type: ignore[misc]
     def suspend(self, seconds: float) -> None:
         """Put the machine to sleep: the wall clock goes on, the monotonic clock stands."""
         self.step(seconds)
+
+    def read(self) -> None:
+        """Let the readers have what there is to read."""
+        for reader in self.getReaders():
+            reader.doRead()
+
+    def forget(self) -> None:
+        """Drop all calls and readers: who waited for them was killed."""
+        for call in self.getDelayedCalls():
+            call.cancel()
+        for reader in self.getReaders():
+            reader.connectionLost(Failure(ConnectionAborted()))
+        self._ticks.clear()
 
     def tick(self) -> None:
         """What comes once a second."""
@@ -100,18 +122,31 @@ class FakeProcess:
     """A process that a `FakeSpawner` started; the test is what it does."""
 
     def __init__(
-        self, pid: int, protocol: IProcessProtocol, argv: Sequence[str], env: Mapping[str, str], output: int
+        self,
+        identity: Identity,
+        protocol: IProcessProtocol,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        files: Mapping[int, int],
     ) -> None:
-        self.pid: int | None = pid
+        self.pid: int | None = identity.pid
+        self.identity = identity
         self.argv = list(argv)
         self.env = dict(env)
         self.signals: list[int] = []
         """What was sent to it."""
-        self._protocol = protocol
-        self._output = output
+        self.stubborn = False
+        """Whether it ignores TERM; other signals but KILL, it always does."""
+        self._protocol: IProcessProtocol | None = protocol
+        self._watchers: list[Callable[[int | None], object]] = []
+        self._output = os.dup(files[1])
+        script = os.pread(files[SCRIPT_FD], 1 << 20, 0).decode(errors="replace") if SCRIPT_FD in files else ""
+        mark = re.search(rf"^export {MARK}=(\w+)$", script, re.MULTILINE)
+        self.run_id = mark[1] if mark else self.env.get(MARK, "")
+        """What marks it as the process of its run."""
 
     def print(self, data: bytes) -> None:
-        """Write DATA to its output."""
+        """Write DATA, at most the 64 KiB that a pipe holds, to its output."""
         os.write(self._output, data)
 
     def exit(self, status: int = 0) -> None:
@@ -123,29 +158,58 @@ class FakeProcess:
         self._end(ProcessTerminated(None, signum, signum))
 
     def signalProcess(self, name: str | int) -> None:
-        """As of `IProcessTransport`: what is sent is kept in `signals`, and KILL ends it."""
+        """As of `IProcessTransport`: what is sent is kept in `signals`, and TERM and KILL end it."""
         if self.pid is None:
             raise ProcessExitedAlready()
         number = name if isinstance(name, int) else signal.Signals["SIG" + name].value
         self.signals.append(number)
-        if number == signal.SIGKILL:
+        if number == signal.SIGKILL or (number == signal.SIGTERM and not self.stubborn):
             self.die(number)
+
+    def watch(self, ended: Callable[[int | None], object]) -> FakeWatch:
+        """As of `ProcessTable`."""
+        self._watchers.append(ended)
+        return FakeWatch(lambda: self._watchers.remove(ended))
+
+    def open_output(self) -> int:
+        """Our own end of the pipe it writes to."""
+        return os.open(f"/proc/self/fd/{self._output}", os.O_RDONLY | os.O_NONBLOCK)
+
+    def orphan(self) -> None:
+        """Lose the daemon that started it: it was killed."""
+        self._protocol = None
+        self._watchers.clear()
 
     def _end(self, reason: ProcessDone | ProcessTerminated) -> None:
         os.close(self._output)
         self.pid = None
-        self._protocol.processExited(Failure(reason))
-        self._protocol.processEnded(Failure(reason))
+        if self._protocol is not None:
+            self._protocol.processExited(Failure(reason))
+            self._protocol.processEnded(Failure(reason))
+        for ended in list(self._watchers):
+            # As a kernel before Linux 6.15: only the parent learns the status.
+            ended(None)
+
+
+class FakeWatch:
+    """What `FakeProcess.watch` gives."""
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+
+    def stop(self) -> None:
+        self._stop()
 
 
 @implementer(IReactorProcess)
 class FakeSpawner:
-    """Remembers what it was to start, in `processes`."""
+    """Starts processes that are in `processes`, and is the table of them: a `ProcessTable`."""
 
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
         self.refuse: OSError | None = None
         """Raised in place of a start."""
+        self.boot = 1
         # Above what the kernel gives out, so that nothing real has the number.
         self._pids = itertools.count(1 << 22)
 
@@ -168,16 +232,124 @@ class FakeSpawner:
     ) -> Any:
         if self.refuse is not None:
             raise self.refuse
-        process = FakeProcess(next(self._pids), processProtocol, args, env, os.dup(childFDs[1]))
+        pid = next(self._pids)
+        process = FakeProcess(Identity(pid, pid, self.boot_id), processProtocol, args, env, childFDs)
         self.processes.append(process)
         processProtocol.makeConnection(process)  # type: ignore[arg-type]
         return process
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot {self.boot}"
+
+    def identify(self, pid: int) -> Identity | None:
+        return next((process.identity for process in self.running if process.pid == pid), None)
+
+    def alive(self, identity: Identity) -> bool:
+        return self._find(identity) is not None
+
+    def leaders(self) -> dict[str, Identity]:
+        return {process.run_id: process.identity for process in self.running}
+
+    def signal(self, identity: Identity, signum: int) -> bool:
+        process = self._find(identity)
+        if process is not None:
+            process.signalProcess(signum)
+        return process is not None
+
+    def end_all(self, identity: Identity, run_id: str) -> Deferred[int]:
+        self.signal(identity, signal.SIGKILL)
+        return succeed(0)
+
+    def watch(self, identity: Identity, ended: Callable[[int | None], object]) -> FakeWatch:
+        process = self._find(identity)
+        assert process is not None
+        return process.watch(ended)
+
+    def open_output(self, identity: Identity) -> int | None:
+        process = self._find(identity)
+        return None if process is None else process.open_output()
+
+    def orphan_all(self) -> None:
+        """The daemon was killed: what it started goes on."""
+        for process in self.running:
+            process.orphan()
+
+    def reboot(self) -> None:
+        """The machine starts anew: nothing is left."""
+        self.boot += 1
+        for process in self.running:
+            process.orphan()
+            process.die(signal.SIGKILL)
+
+    def _find(self, identity: Identity) -> FakeProcess | None:
+        return next((process for process in self.running if process.identity == identity), None)
+
+
+class FakeDisk:
+    """A database in memory that survives the daemon, and whose commits can be held back or refused."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        upgrade(self._connection)
+        self._waiting: list[Change] = []
+        self._writer: _FakeWriter | None = None
+        self.slow = False
+        """Whether what is submitted waits for `commit`."""
+        self.refuse: Callable[[Change], bool] = lambda _change: False
+        """Whether the disk fails to take a change."""
+
+    def open(self) -> Store:
+        """The store on it, for the next daemon."""
+        self._writer = _FakeWriter(self)
+        return Store(self._writer, Transactions(self._connection), self._connection)
+
+    def submit(self, change: Change, writer: object) -> None:
+        """Take CHANGE of WRITER, unless that belongs to a daemon that was killed."""
+        if writer is self._writer:
+            self._waiting.append(change)
+            if not self.slow:
+                self.commit()
+
+    def commit(self, most: int | None = None) -> None:
+        """Commit what waits, or the first MOST of it."""
+        while self._waiting and (most is None or most > 0):
+            change = self._waiting.pop(0)
+            if self.refuse(change):
+                change.error = StoreError(errno.EIO, "the disk under the database failed to read or write")
+            else:
+                Transactions(self._connection).commit([change])
+            change.answer()
+            most = None if most is None else most - 1
+
+    def lose(self) -> None:
+        """The daemon was killed: what waits is lost, and it submits nothing more."""
+        self._waiting.clear()
+        self._writer = None
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._connection.close()
+
+
+class _FakeWriter:
+    def __init__(self, disk: FakeDisk) -> None:
+        self._disk = disk
+
+    def submit(self, change: Change) -> Deferred[None]:
+        self._disk.submit(change, self)
+        return change.done
+
+    def close(self) -> Deferred[None]:
+        self._disk.commit()
+        return succeed(None)
 
 
 class MemoryJobd:
     """A jobd on the memory of this machine, in a directory of its own until `close`.
 
-    `restart` gives the next daemon on the same store.
+    `restart` and `crash` give the next daemon on the same store.
     """
 
     def __init__(
@@ -191,6 +363,7 @@ class MemoryJobd:
         """MORE is handed to `JobService`."""
         self.clock = clock or FakeClock()
         self.spawner = FakeSpawner()
+        self.disk = FakeDisk()
         self.directory = tempfile.mkdtemp(prefix="jobd", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
         self._access = access or Access()
         self._zone = zone
@@ -205,7 +378,8 @@ class MemoryJobd:
             spawner=self.spawner,
             zone=self._zone,
             clock=self.clock,
-            open_store=lambda: Store.open(self.directory),
+            processes=self.spawner,
+            open_store=self.disk.open,
             in_thread=maybeDeferred,
             **self._more,
         )
@@ -229,6 +403,18 @@ class MemoryJobd:
         self.stop()
         self._start()
 
+    def crash(self) -> None:
+        """Kill the daemon, as `kill -9` does, and start the next one on what it left."""
+        self.disk.lose()
+        self.spawner.orphan_all()
+        self.clock.forget()
+        self._start()
+
+    def reboot(self) -> None:
+        """Kill the machine, and start it again."""
+        self.spawner.reboot()
+        self.crash()
+
     def stop(self) -> Deferred[Any]:
         """Stop the daemon."""
         return self.service.stopService()
@@ -236,4 +422,7 @@ class MemoryJobd:
     def close(self) -> None:
         """Stop it, and remove its directory."""
         self.stop()
+        self.clock.forget()
+        self.spawner.reboot()
+        self.disk.close()
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -15,6 +15,7 @@ class Capture:
         """MOST is how many bytes are kept of it; TAIL keeps half of them."""
         self._head = head
         self._tail = tail
+        self._most = most
         self._room = max(0, most - most // 2 - head.end)
 
     start = 0
@@ -34,7 +35,7 @@ class Capture:
         if self._room > 0:
             self._head.append(data[: self._room])
             data, self._room = data[self._room :], max(0, self._room - len(data))
-        if data:
+        if data and self._most:
             self._tail.append(data)
 
     def gap(self) -> bytes:

@@ -19,7 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorCore, IReactorTime
+from twisted.logger import Logger
 from zope.interface import Interface, implementer
+
+CROWD = 1024
+"""Alarms below which those that were cancelled are left until their time."""
 
 CLOCK_MONOTONIC = 1  # of clock_gettime(2)
 TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
@@ -74,6 +78,8 @@ class SystemClock:
 class _TimerReader:
     """A timerfd(2) that is readable once a second, as an `IReadDescriptor`."""
 
+    log = Logger()
+
     def __init__(self, function: Callable[[], object]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._function = function
@@ -96,7 +102,10 @@ class _TimerReader:
             os.read(self._fd, 8)
         except BlockingIOError:
             return
-        self._function()
+        try:
+            self._function()
+        except Exception:  # a reader that raises is taken off the reactor, and the clock must go on
+            self.log.failure("what comes once a second failed")
 
     def connectionLost(self, reason: object) -> None:
         self.close()
@@ -140,16 +149,23 @@ class Alarms:
     was set meanwhile.
     """
 
+    log = Logger()
+
     def __init__(self, clock: IClock) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = itertools.count()
+        self._crowded = CROWD
         self._armed: Any = None
 
     def after(self, delay: float, function: Callable[..., object], *args: Any) -> Alarm:
         """Call FUNCTION with ARGS once DELAY seconds have passed."""
         alarm = Alarm(function, args)
         entry = (self._clock.monotonic() + delay, next(self._order), alarm)
+        if len(self._heap) >= self._crowded:
+            self._heap = [entry for entry in self._heap if entry[2].function is not None]
+            heapq.heapify(self._heap)
+            self._crowded = max(CROWD, 2 * len(self._heap))
         heapq.heappush(self._heap, entry)
         if self._heap[0] is entry:
             self._arm()
@@ -163,7 +179,10 @@ class Alarms:
             function, args = alarm.function, alarm.args
             alarm.cancel()
             if function is not None:
-                function(*args)
+                try:
+                    function(*args)
+                except Exception:
+                    self.log.failure("an alarm failed")
         self._arm()
 
     def stop(self) -> None:

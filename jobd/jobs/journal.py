@@ -39,6 +39,7 @@ class Journal:
         self._logs = logs
         self._job_logs: dict[int, SegmentLog] = {}
         self._captures: WeakValueDictionary[tuple[int, int], Capture] = WeakValueDictionary()
+        self._trimmed: dict[int, int] = {}
         self.events = logs.log("events", EVENTS_KEPT)
 
     def log_of(self, job: Job) -> SegmentLog:
@@ -79,13 +80,13 @@ class Journal:
     def remove(self, job: Job) -> None:
         """JOB is gone: its log and outputs go too."""
         self._job_logs.pop(job.id, None)
+        self._trimmed.pop(job.id, None)
         self._logs.remove(str(job.id))
 
     # ---- runs
 
     def began(self, run: Run, now_ns: int) -> None:
         """An attempt of RUN has a process."""
-        run.output = self.output_of(run.job, run.number)
         pairs: list[tuple[str, object]] = [
             ("job", run.job.name),
             ("run", run.number),
@@ -146,15 +147,13 @@ class Journal:
 
     def forget_runs(self, job: Job) -> None:
         """Now and then, remove the outputs of JOB's runs that the history no longer has."""
-        if job.last_run > job.options.keep_runs and job.last_run % TRIM_EVERY == 0:
-            for name in self._logs.names(str(job.id)):
-                number, _, kind = name.partition(".")
-                if (
-                    kind
-                    and int(number) <= job.last_run - job.options.keep_runs
-                    and int(number) not in job.active
-                ):
-                    self._logs.remove(f"{job.id}/{name}")
+        if job.last_run < self._trimmed.get(job.id, 0) + TRIM_EVERY:
+            return
+        self._trimmed[job.id] = job.last_run
+        for name in self._logs.names(str(job.id)):
+            number, _, kind = name.partition(".")
+            if kind and int(number) <= job.last_run - job.options.keep_runs and int(number) not in job.active:
+                self._logs.remove(f"{job.id}/{name}")
 
     def _event(self, kind: str, pairs: list[tuple[str, object]], now_ns: int | None = None) -> None:
         self.events.append(stamp(now_ns or self._clock.now_ns()) + f"{kind} {attributes(pairs)}\n".encode())

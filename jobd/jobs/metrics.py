@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import bisect
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jobd.jobs.history import History
     from jobd.jobs.runner import Runner
     from jobd.jobs.store import Store
     from jobd.jobs.table import JobTable
@@ -13,7 +15,30 @@ if TYPE_CHECKING:
 NANO = 1_000_000_000
 
 
-def metrics_text(table: JobTable, runner: Runner, store: Store) -> str:
+class Histogram:
+    """Counts of values by size."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """BOUNDS are the largest values of all buckets but the last, which has none."""
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count VALUE."""
+        self._counts[bisect.bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str, meaning: str) -> list[str]:
+        """The histogram NAME in the text format."""
+        total, lines = 0, [f"# HELP {name} {meaning}", f"# TYPE {name} histogram"]
+        for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
+            total += count
+            lines.append(f'{name}_bucket{{le="{bound}"}} {total}')
+        return [*lines, f"{name}_sum {self._sum:.6f}", f"{name}_count {total}"]
+
+
+def metrics_text(table: JobTable, runner: Runner, history: History, store: Store) -> str:
     """All metrics, each with what it means and its type."""
     jobs = list(table.after(0))
     started = sum(job.started for job in jobs)
@@ -36,7 +61,19 @@ def metrics_text(table: JobTable, runner: Runner, store: Store) -> str:
             "jobd_runs_total",
             "counter",
             "Runs that ended since the start, by outcome.",
-            [(f'{{outcome="{outcome}"}}', count) for outcome, count in runner.ended.items()],
+            [(f'{{outcome="{outcome}"}}', count) for outcome, count in history.ended.items()],
+        ),
+        *_metric(
+            "jobd_missed_instants_total",
+            "counter",
+            "Instants since the start that nobody was there for and that are not made up for.",
+            [("", history.missed_instants)],
+        ),
+        *history.latency.lines(
+            "jobd_fire_latency_seconds", "From the instant of a run to the start of its first process."
+        ),
+        *history.duration.lines(
+            "jobd_run_duration_seconds", "From the start of a run's first process to its last outcome."
         ),
         *_metric(
             "jobd_store_commits_total",

@@ -15,6 +15,7 @@ from jobd.schedule.durations import format_duration, parse_duration
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _COUNT_MAX = 1_000_000
+_POLICY_MAX = 1_000
 
 
 class Policy(NamedTuple):
@@ -87,11 +88,11 @@ def _one_of(*names: str) -> _Kind:
 
 def _policy(allowed: str, plain: tuple[str, ...], counted: tuple[str, ...]) -> _Kind:
     def parse(text: str) -> Policy:
-        name, _, number = text.partition(" ")
+        name, number = _split(text)
         if name in plain and not number:
             return Policy(name)
         if name in counted:
-            return Policy(name, _count(1, number.strip()))
+            return Policy(name, _count(1, number, _POLICY_MAX))
         raise ValueError
 
     def show(policy: Policy) -> str:
@@ -100,8 +101,14 @@ def _policy(allowed: str, plain: tuple[str, ...], counted: tuple[str, ...]) -> _
     return _Kind(allowed, parse, show)
 
 
-def _count(least: int, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,7}", text) or not least <= int(text) <= _COUNT_MAX:
+def _split(text: str) -> tuple[str, str]:
+    """The first word of TEXT, and what follows it."""
+    word, *rest = text.split(None, 1)
+    return word, rest[0].strip() if rest else ""
+
+
+def _count(least: int, text: str, most: int = _COUNT_MAX) -> int:
+    if not re.fullmatch(r"[0-9]{1,7}", text) or not least <= int(text) <= most:
         raise ValueError
     return int(text)
 
@@ -160,10 +167,10 @@ LIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "s
 
 
 def _limit(text: str) -> tuple[str, str]:
-    name, _, value = text.partition(" ")
-    if name not in LIMITS or not re.fullmatch(r"[0-9]{1,18}|unlimited", value.strip()):
+    name, value = _split(text)
+    if name not in LIMITS or not re.fullmatch(r"[0-9]{1,18}|unlimited", value):
         raise ValueError
-    return name, value.strip()
+    return name, value
 
 
 _TEXT = _Kind("a line of text", _line)
@@ -180,12 +187,19 @@ _TABLE: dict[str, tuple[str, _Kind]] = {
     "description": ("description", _TEXT),
     "timezone": ("timezone", _Kind("an IANA time zone such as Europe/Berlin", _zone)),
     "dst": ("dst", _one_of("vixie", "skip", "utc")),
-    "catchup": ("catchup", _policy("none, last or all N", ("none", "last"), ("all",))),
+    "catchup": (
+        "catchup",
+        _policy(f"none, last or all N, with N up to {_POLICY_MAX}", ("none", "last"), ("all",)),
+    ),
     "deadline": ("deadline", _DURATION),
     "jitter": ("jitter", _DURATION),
     "overlap": (
         "overlap",
-        _policy("skip, queue N, replace or allow N", ("skip", "replace"), ("queue", "allow")),
+        _policy(
+            f"skip, queue N, replace or allow N, with N up to {_POLICY_MAX}",
+            ("skip", "replace"),
+            ("queue", "allow"),
+        ),
     ),
     "timeout": ("timeout", _TIMEOUT),
     "grace": ("grace", _DURATION),
@@ -225,8 +239,7 @@ def merge(options: Options, data: bytes) -> Options:
 
 
 def _merge_line(options: Options, line: str) -> Options:
-    key, _, value = line.partition(" ")
-    value = value.strip()
+    key, value = _split(line)
     if line == "default":
         return DEFAULTS
     if key in _MAPS:

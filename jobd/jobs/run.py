@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobd.jobs.clock import Alarm
     from jobd.jobs.groups import Identity
     from jobd.jobs.job import Job
+    from jobd.jobs.proctable import Watching
     from jobd.jobs.store import RunRecord
 
 NANO = 1_000_000_000
@@ -36,21 +37,25 @@ class Run:
         "cpu",
         "detail",
         "exit",
+        "holds_slot",
         "identity",
+        "intent",
         "job",
         "kill_alarm",
         "maxrss",
         "number",
         "output",
-        "patient",
         "process",
         "reader",
+        "refusal",
         "run_id",
         "scheduled",
+        "sent",
         "signal",
         "stamper",
         "started",
         "waiters",
+        "watching",
     )
 
     def __init__(self, job: Job, number: int, scheduled: int | None, run_id: str) -> None:
@@ -60,16 +65,23 @@ class Run:
         """The instant it is for, in seconds since 1970; None by hand."""
         self.run_id = run_id
         """Unguessable: the mark in its environment by which its strays are found."""
-        self.patient = False
-        """Made up for: it waits for the others whatever `overlap` says."""
+        self.intent: Deferred[None] | None = None
+        """Fires when its intent is committed, or could not be: then `refusal` says why."""
         self.committed = False
         """Whether its intent is on disk."""
+        self.refusal: BaseException | None = None
+        self.holds_slot = False
+        """Whether it has one of the places among `--max-runs`."""
         self.attempt = 0
+        """The number of the attempt that was last begun."""
         self.started: int | None = None
         """Wall clock of its first process, in nanoseconds."""
         self.process: Any = None
-        """The transport of its process while that runs."""
+        """The transport of its process while that runs, where we started it."""
+        self.watching: Watching | None = None
+        """What watches its process while that runs, where an earlier daemon started it."""
         self.identity: Identity | None = None
+        """Its process while that runs."""
         self.reader: PipeReader | None = None
         self.stamper = LineStamper()
         self.output: Capture | None = None
@@ -77,6 +89,8 @@ class Run:
         """Why it is being ended, where it is: an outcome."""
         self.detail = ""
         """What the history says of the cause."""
+        self.sent: int | None = None
+        """The signal that somebody sent to it last."""
         self.exit: int | None = None
         self.signal: int | None = None
         self.cpu: float | None = None

@@ -1,161 +1,97 @@
-"""Runs: admitted or skipped, committed, started, watched, ended, recorded.
+"""Runs: admitted or skipped, in line, in a slot, tried, tried again, over.
 
-For a due instant, in this order: overlap, jitter, `--max-runs`, deadline, intent committed, process
-started.  The intent is on disk before the process, so a crash in between never runs an instant twice.
-A run occupies its job from its admission to its last outcome, waits for retries included.
+For a due instant, in this order: overlap, jitter, `--max-runs`, intent committed, process started.  (What
+the deadline forbids is not handed to us.)  The intent is on disk before the process, so a crash in between
+never runs an instant twice.  A run occupies its job from its admission to its last outcome, waits for
+retries included.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import secrets
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from errno import EBUSY
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobd.jobs import groups, misfire
+from jobd.jobs import misfire
 from jobd.jobs.errors import JobError
-from jobd.jobs.job import Job
-from jobd.jobs.output import PipeReader, make_pipe, reopen_pipe
-from jobd.jobs.run import FAILED, KILLED, LOST, MISSED, NANO, OK, REPLACED, SKIPPED, TIMEOUT, Run, signal_name
-from jobd.jobs.store import RunRecord
+from jobd.jobs.groups import Identity
+from jobd.jobs.run import FAILED, KILLED, LOST, NANO, OK, REPLACED, SKIPPED, TIMEOUT, Run, signal_name
 
 if TYPE_CHECKING:
+    from jobd.jobs.attempts import Attempts
     from jobd.jobs.clock import Alarms, IClock
+    from jobd.jobs.history import History
+    from jobd.jobs.job import Job
     from jobd.jobs.journal import Journal
-    from jobd.jobs.launch import Command, Launcher
-    from jobd.jobs.store import Store
+    from jobd.jobs.proctable import ProcessTable
+    from jobd.jobs.store import RunRecord
 
-LAST_OUTPUT = 1 << 20
-"""Bytes of output that are read at once when a process ended: what its pipe can hold."""
 RETRY_LIMIT = 3600.0
 """Seconds beyond which the doubling of `retry-delay` stops."""
 
 
-class Spawner(Protocol):
-    """What the runner needs of an `IReactorProcess`."""
-
-    def spawnProcess(self, processProtocol: Any, executable: Any, args: Any, env: Any, **kw: Any) -> Any: ...
-
-
 class Runner:
     """Every run of every job."""
-
-    log = Logger()
 
     def __init__(
         self,
         *,
         clock: IClock,
         alarms: Alarms,
-        reactor: Any,
-        store: Store,
+        history: History,
         journal: Journal,
-        launcher: Launcher,
-        spawner: Spawner,
+        attempts: Attempts,
         max_runs: int,
-        boot_id: str,
+        idle: Callable[[Job], object] = lambda _job: None,
     ) -> None:
+        """IDLE is told of each job whose last run in progress has ended."""
         self._clock = clock
         self._alarms = alarms
-        self._reactor = reactor
-        self._store = store
+        self._history = history
         self._journal = journal
-        self._launcher = launcher
-        self._spawner = spawner
-        self._boot_id = boot_id
+        self._attempts = attempts
+        attempts.ended = self._attempt_ended
+        self._idle = idle
         self._free = max_runs
         self._waiting: deque[Run] = deque()
-        self._stopping = False
-        self._idle: Deferred[None] = Deferred()
-        self.guard = 0
-        """Instants up to this one may stand in the history already: the clock was set back."""
-        self.running: dict[str, Run] = {}
+        self._stopping: Deferred[None] | None = None
+
+    @property
+    def running(self) -> dict[str, Run]:
         """Runs with a process, by run id."""
-        self.ended = dict.fromkeys((OK, FAILED, TIMEOUT, KILLED, REPLACED, SKIPPED, MISSED, LOST), 0)
-        """How many runs ended so, since the start."""
+        return self._attempts.running
+
+    @property
+    def waiting(self) -> int:
+        """Runs that wait for one of `max_runs` slots."""
+        return len(self._waiting)
 
     # ---- what the scheduler asks for
 
     def fire(self, job: Job, instant: int) -> None:
         """JOB is due: start a run of it, or record why not."""
-        if instant <= self.guard and self._store.has_instant(job.id, instant):
-            return
-        self._admit(self._new_run(job, instant))
+        self._place(self._history.new_run(job, instant), self._overlap(job))
 
     def missed(self, job: Job, after: int, until: int) -> None:
-        """Nobody was there between AFTER and UNTIL: make up for it as `catchup` says."""
-        options = job.options
-        after = max(after, self.guard) if after < self.guard <= until else after
-        plan = misfire.plan(job.next_after, after, until, options.catchup, options.deadline)
-        if plan.missed:
-            gap = plan.missed
-            self._record(job, MISSED, gap.first, missed_to=gap.last, missed_count=gap.number)
-        for instant in plan.run:
-            run = self._new_run(job, instant)
-            run.patient = True
-            self._admit(run)
+        """Nobody was there between AFTER and UNTIL: make up for it as `catchup` says.
 
-    @property
-    def waiting(self) -> int:
-        """Runs that wait for one of `max_runs` places."""
-        return len(self._waiting)
-
-    # ---- what people ask for
-
-    def run_by_hand(self, job: Job) -> Deferred[int]:
-        """Start a run of JOB now; its number, once its intent is on disk.
-
-        JobError EBUSY where `overlap` would skip it.
+        What still runs does so one after another, oldest first, whatever `overlap` says.
         """
-        verdict = self._overlap(job)
-        if verdict == SKIPPED:
-            numbers = ", ".join(map(str, job.active))
-            raise JobError(
-                EBUSY,
-                f"job {job.name}: run {numbers} is in progress, and overlap {_shown(job)} starts no other",
-            )
-        run = self._new_run(job, None)
-
-        def placed(_: object) -> int:
-            self._place(run, verdict)
-            return run.number
-
-        return self._commit_intent(run).addCallback(placed)
-
-    def kill(self, job: Job, signum: int | None) -> None:
-        """Send SIGNUM to the runs in progress; without one, TERM, and after `grace` KILL to all that is left."""
-        if not job.active:
-            raise JobError(EBUSY, f"job {job.name}: no run is in progress")
-        for run in list(job.active.values()):
-            if signum is None:
-                self._end(run, KILLED, "by hand")
-            elif run.identity is not None:
-                if signum == signal.SIGKILL:
-                    self._end(run, KILLED, "by hand", at_once=True)
-                else:
-                    groups.signal_group(run.identity, signum)
-
-    def drop_waiting(self, job: Job, why: str) -> None:
-        """JOB was stopped: its queued instants and pending retries go, with a history line each."""
-        queued, job.queue = job.queue, []
-        for run in queued:
-            self._give_up(run, SKIPPED, why)
-        for run in list(job.active.values()):
-            if run.process is None and run.attempt > 0 and run.alarm is not None:
-                run.cancel_alarms()
-                self._finish(run, FAILED, f"no further attempt: {why}")
-            elif run.process is None and run.attempt == 0 and not run.by_hand and self._withdraw(run):
-                self._give_up(run, SKIPPED, why)
+        options = job.options
+        next_instant = self._history.unrecorded(job, after)
+        plan = misfire.plan(next_instant, after, until, options.catchup, options.deadline)
+        number = self._history.next_number(job) if plan.missed else 0
+        job.queue += [self._history.new_run(job, instant) for instant in plan.run]
+        if plan.missed:
+            self._history.gap(job, number, plan.missed)
+        self._next_in_line(job)
 
     def fire_at_boot(self, jobs: Iterable[Job]) -> None:
         """The machine was started: those of JOBS that are `@reboot` run."""
@@ -165,75 +101,123 @@ class Runner:
                 job.watermark = now
                 self.fire(job, now)
 
-    def stop(self, wait: float) -> Deferred[None]:
-        """Start nothing any more; fires when no run is in progress, or after WAIT seconds."""
-        self._stopping = True
-        if not self.running or not wait:
-            self._gone()
-        else:
-            self._alarms.after(wait, self._gone)
-        return self._idle
+    # ---- what people ask for
 
-    def _gone(self) -> None:
-        if not self._idle.called:
-            self._idle.callback(None)
+    def run_by_hand(self, job: Job, actor: str) -> Deferred[int]:
+        """Start a run of JOB now, for ACTOR; its number, once its intent is on disk.
+
+        JobError EBUSY where `overlap` would skip it.
+        """
+        if self._stopping is not None:
+            raise JobError(EBUSY, f"job {job.name}: jobd is stopping, and starts nothing any more")
+        verdict = self._overlap(job)
+        if verdict == SKIPPED:
+            raise JobError(EBUSY, f"job {job.name}: {_busy(job)}, and overlap {_shown(job)} starts no other")
+        run = self._history.new_run(job, None)
+        self._journal.changed("run", job, actor)
+        self._place(run, verdict)
+        intent = run.intent or self._intend(run)
+
+        def number(_: None) -> int:
+            if run.refusal is not None:
+                raise run.refusal
+            return run.number
+
+        return intent.addCallback(number)
+
+    def kill(self, job: Job, signum: int | None) -> None:
+        """Send SIGNUM to the runs in progress; without one, TERM, and after `grace` KILL to all that is left.
+
+        JobError EBUSY where there is none.
+        """
+        if not job.active:
+            raise JobError(EBUSY, f"job {job.name}: no run is in progress")
+        for run in list(job.active.values()):
+            if signum is None or signum == signal.SIGKILL:
+                self._end(run, KILLED, "by hand", at_once=signum is not None)
+            else:
+                self._attempts.signal(run, signum)
+
+    def drop_waiting(self, job: Job, why: str) -> None:
+        """JOB was stopped: its queued instants and pending retries go, with a history line each."""
+        queued, job.queue = job.queue, [run for run in job.queue if run.by_hand]
+        for run in queued:
+            if not run.by_hand:
+                self._give_up(run, SKIPPED, why)
+        for run in list(job.active.values()):
+            if run.attempt and self._withdraw(run):
+                self._finish(run, FAILED, f"no further attempt: {why}")
+            elif not run.by_hand and self._withdraw(run):
+                self._give_up(run, SKIPPED, why)
 
     def wait(self, job: Job, number: int) -> Deferred[None] | None:
         """Fires when run NUMBER of JOB has its outcome; None where it has one."""
         run = job.active.get(number) or next((run for run in job.queue if run.number == number), None)
         if run is None:
             return None
-
-        def forget(waiter: Deferred[None]) -> None:
-            run.waiters.remove(waiter)
-
-        waiter: Deferred[None] = Deferred(forget)
+        waiter: Deferred[None] = Deferred(run.waiters.remove)
         run.waiters.append(waiter)
         return waiter
 
-    # ---- after a restart
+    # ---- over restarts
 
-    def adopt(self, jobs: dict[int, Job], records: Iterable[RunRecord]) -> None:
-        """Go on with the runs that an earlier daemon left: watch those that live, end the others as lost."""
+    def adopt(self, jobs: dict[int, Job], records: Iterable[RunRecord], processes: ProcessTable) -> None:
+        """Go on with the runs that an earlier daemon left.
+
+        A process that lives is watched.  A run that waited for another attempt still does.  Of any other
+        nobody knows what it did: it is lost.
+        """
+        leaders: dict[str, Identity] | None = None
         for record in records:
             job = jobs[record.job]
             run = Run(job, record.number, record.scheduled, record.run_id)
+            run.intent = Deferred()
+            run.intent.callback(None)
             run.committed = True
             run.attempt = record.attempts
             run.started = record.started
             job.active[run.number] = run
             identity = None
             if record.pid and record.pid_start and record.boot_id:
-                identity = groups.Identity(record.pid, record.pid_start, record.boot_id)
-            if identity is not None and groups.same(identity):
-                self._adopt_process(run, identity)
+                identity = Identity(record.pid, record.pid_start, record.boot_id)
+            elif not record.detail:
+                # The daemon may have died before it could write down the process that it had started.
+                leaders = processes.leaders() if leaders is None else leaders
+                identity = leaders.get(record.run_id)
+            if identity is not None and processes.alive(identity):
+                self._free -= 1
+                run.holds_slot = True
+                self._attempts.adopt(run, identity)
+            elif record.detail and not record.pid:
+                self._retry_later(run)
             else:
                 self._finish(
-                    run, LOST, "the daemon was away when it ended" if record.pid else "never started"
+                    run, LOST, "it ended while jobd was away" if record.pid else "jobd died at its start"
                 )
 
-    def _adopt_process(self, run: Run, identity: groups.Identity) -> None:
-        self._free -= 1
-        run.identity = identity
-        self.running[run.run_id] = run
-        fd = reopen_pipe(identity.pid)
-        if fd is not None:
-            run.reader = PipeReader(self._reactor, fd, lambda data: self._printed(run, data))
+    def stop(self, wait: float) -> Deferred[None]:
+        """Start nothing any more; fires when no process is left, or after WAIT seconds.
 
-        def ended() -> None:
-            self._process_gone(run)
-            self._finish(run, run.cause or LOST, run.detail or "the daemon was away when it started")
+        Processes that are left go on, and `adopt` finds them.
+        """
+        stopped = self._stopping = Deferred()
+        if wait and self.running:
+            self._alarms.after(wait, self._stopped)
+        else:
+            self._stopped()
+        return stopped
 
-        groups.watch(self._reactor, identity, ended)
+    def _stopped(self) -> None:
+        if self._stopping is not None and not self._stopping.called:
+            for run in self._attempts.let_go():
+                self._not_started(run)
+            self._stopping.callback(None)
+
+    def _not_started(self, run: Run) -> None:
+        """RUN, whose intent is on disk, has no process yet, and now comes the stop."""
+        self._finish(run, FAILED if run.attempt else SKIPPED, "jobd was stopped")
 
     # ---- admission
-
-    def _new_run(self, job: Job, instant: int | None) -> Run:
-        job.last_run += 1
-        return Run(job, job.last_run, instant, secrets.token_hex(16))
-
-    def _admit(self, run: Run) -> None:
-        self._place(run, "queue" if run.patient and run.job.active else self._overlap(run.job))
 
     def _overlap(self, job: Job) -> str:
         """What `overlap` says of one more run of JOB: start, queue, replace or skipped."""
@@ -249,18 +233,24 @@ class Runner:
     def _place(self, run: Run, verdict: str) -> None:
         job = run.job
         if verdict == SKIPPED:
-            numbers = ", ".join(map(str, job.active))
-            self._give_up(run, SKIPPED, f"run {numbers} was in progress")
+            self._history.never_began(run, SKIPPED, _busy(job))
         elif verdict == "queue":
             job.queue.append(run)
         elif verdict == "replace":
-            for queued in job.queue:
+            replaced, job.queue = job.queue, [run]
+            for queued in replaced:
                 self._give_up(queued, REPLACED, f"by run {run.number}")
-            job.queue = [run]
             for active in list(job.active.values()):
                 self._end(active, REPLACED, f"by run {run.number}")
         else:
             self._occupy(run)
+
+    def _next_in_line(self, job: Job) -> None:
+        if not job.active:
+            if job.queue:
+                self._occupy(job.queue.pop(0))
+            else:
+                self._idle(job)
 
     def _occupy(self, run: Run) -> None:
         run.job.active[run.number] = run
@@ -277,14 +267,28 @@ class Runner:
         self._fill_slots()
 
     def _fill_slots(self) -> None:
-        while self._free > 0 and self._waiting and not self._stopping:
+        while self._free > 0 and self._waiting and self._stopping is None:
             run = self._waiting.popleft()
             self._free -= 1
-            self._prepare(run)
+            run.holds_slot = True
+            if run.attempt:
+                self._intend_retry(run)
+            elif run.committed:
+                self._attempts.start(run)
+            elif run.intent is None:
+                self._intend(run)
+
+    def _release_slot(self, run: Run) -> None:
+        if run.holds_slot:
+            run.holds_slot = False
+            self._free += 1
+            if self._waiting:
+                # Not at once: a thousand runs that can't start would call each other.
+                self._clock.call_later(0, self._fill_slots)
 
     def _withdraw(self, run: Run) -> bool:
-        """Take back a run that waits for its jitter or for a slot; whether it still did."""
-        if run.alarm is not None:
+        """Take back a run that waits for its jitter, its retry or a slot; whether it did."""
+        if run.identity is None and run.alarm is not None:
             run.cancel_alarms()
             return True
         if run in self._waiting:
@@ -292,203 +296,95 @@ class Runner:
             return True
         return False
 
-    def _prepare(self, run: Run) -> None:
-        """RUN has its slot: commit its intent, then start it."""
-        late = 0 if run.scheduled is None else self._clock.now_ns() / NANO - run.scheduled
-        if run.attempt == 0 and late > max(run.job.options.deadline, run.job.options.jitter):
-            self._release_slot()
-            self._give_up(run, MISSED, f"{late:.0f}s late")
-        elif run.committed:
-            self._spawn(run)
-        else:
-            self._commit_intent(run).addCallbacks(
-                lambda _: self._spawn(run), lambda failure: self._no_intent(run, failure)
-            )
+    # ---- intent
 
-    def _commit_intent(self, run: Run) -> Deferred[None]:
-        job = run.job
-        record = RunRecord(job=job.id, number=run.number, scheduled=run.scheduled, run_id=run.run_id)
-        job.runs_total += 1
-        committed = self._store.begin_run(
-            record,
-            last_run=job.last_run,
-            runs_total=job.runs_total,
-            watermark=settled(job),
-            anchor=job.anchor,
+    def _intend(self, run: Run) -> Deferred[None]:
+        run.intent = self._history.intend(run)
+        return run.intent.addCallbacks(
+            lambda _: self._intended(run), lambda failure: self._not_intended(run, failure)
         )
 
-        def done(_: object) -> None:
-            run.committed = True
+    def _intended(self, run: Run) -> None:
+        run.committed = True
+        if self._stopping is not None:
+            self._not_started(run)
+        elif run.holds_slot:
+            self._attempts.start(run)
 
-        return committed.addCallback(done)
+    def _not_intended(self, run: Run, failure: Failure) -> None:
+        run.refusal = failure.value
+        self._withdraw(run)
+        if run in run.job.queue:
+            run.job.queue.remove(run)
+        self._history.not_intended(run, failure.getErrorMessage())
+        self._leave(run)
 
-    def _no_intent(self, run: Run, failure: Failure) -> None:
-        self._release_slot()
-        run.job.active.pop(run.number, None)
-        self._journal.note(run.job, f"run {run.number} not started: {failure.getErrorMessage()}")
-        self._next_in_line(run.job)
-
-    # ---- attempts
-
-    def _spawn(self, run: Run) -> None:
-        job = run.job
-        run.attempt += 1
-        command: Command = self._launcher.command(job, run)
-        reader, writer = make_pipe()
-        run.reader = PipeReader(self._reactor, reader, lambda data: self._printed(run, data))
-        now = self._clock.now_ns()
-        run.started = run.started or now
-        try:
-            with command.files() as files:
-                run.process = self._spawner.spawnProcess(
-                    _RunProtocol(self, run),
-                    command.argv[0],
-                    command.argv,
-                    command.environment,
-                    childFDs={**files, 1: writer, 2: writer},
-                )
-        except (OSError, JobError) as error:
-            os.close(writer)
-            self._process_gone(run)
-            self._attempt_ended(
-                run, f"{job.options.shell}: {error.strerror if isinstance(error, OSError) else error}"
-            )
-            return
-        os.close(writer)
-        run.identity = groups.identify(run.process.pid)
-        self.running[run.run_id] = run
-        self._journal.began(run, now)
-        if job.options.timeout:
-            run.alarm = self._alarms.after(job.options.timeout, self._timed_out, run)
-        self._store.update_run(
-            job.id,
-            run.number,
-            started=run.started,
-            attempts=run.attempt,
-            pid=run.process.pid,
-            pid_start=run.identity.start if run.identity else None,
-            boot_id=self._boot_id,
-            argv=json.dumps(command.shown_argv),
-            directory=command.directory,
-            environment=json.dumps(command.shown_environment),
-        ).addErrback(
-            lambda failure: self.log.failure(
-                "run {number} of {job}", failure, number=run.number, job=job.name
-            )
+    def _intend_retry(self, run: Run) -> None:
+        self._history.intend_retry(run).addCallbacks(
+            lambda _: self._attempts.start(run),
+            lambda failure: self._finish(run, FAILED, f"no further attempt: {failure.getErrorMessage()}"),
         )
-
-    def _printed(self, run: Run, data: bytes) -> None:
-        self._journal.printed(run, data)
-
-    def _timed_out(self, run: Run) -> None:
-        run.alarm = None
-        self._end(run, TIMEOUT, f"after {run.job.options.timeout:g}s")
-
-    def _end(self, run: Run, cause: str, detail: str, *, at_once: bool = False) -> None:
-        """End RUN for CAUSE: TERM to its group, KILL to all of it after the grace."""
-        run.cause, run.detail = run.cause or cause, run.detail or detail
-        if run.identity is None:
-            if self._withdraw(run):
-                self._finish(run, run.cause, run.detail)
-            return
-        if at_once:
-            self._kill_all(run)
-        elif run.kill_alarm is None:
-            groups.signal_group(run.identity, signal.SIGTERM)
-            run.kill_alarm = self._alarms.after(run.job.options.grace, self._kill_all, run)
-
-    def _kill_all(self, run: Run) -> None:
-        """KILL everything RUN started, whether its first process is gone or not."""
-        run.kill_alarm = None
-        if run.identity is not None:
-            groups.end_all(run.identity, run.run_id, self._alarms.after)
-
-    def process_exited(self, run: Run, reason: Failure) -> None:
-        """The process of RUN has ended: `IProcessProtocol.processExited`."""
-        usage = getattr(run.process, "rusage", None)
-        if usage is not None:
-            run.cpu = (run.cpu or 0.0) + usage.cpu
-            run.maxrss = max(run.maxrss or 0, usage.maxrss)
-        ended: Any = reason.value
-        run.exit, run.signal = ended.exitCode, ended.signal
-        if run.cause is not None:
-            self._kill_all(run)
-        self._process_gone(run)
-        how = f"killed by {signal_name(run.signal)}" if run.signal is not None else f"exit status {run.exit}"
-        self._attempt_ended(run, how)
-
-    def _process_gone(self, run: Run) -> None:
-        run.cancel_alarms()
-        run.process = None
-        run.identity = None
-        self.running.pop(run.run_id, None)
-        if self._stopping and not self.running:
-            self._reactor.callLater(0, self._gone)
-        if run.reader is not None:
-            # What a grandchild prints later still comes; only the run does not wait for it.
-            run.reader.drain(LAST_OUTPUT)
-        self._journal.printed_all(run)
-        self._release_slot()
-
-    def _release_slot(self) -> None:
-        self._free += 1
-        if self._waiting:
-            self._reactor.callLater(0, self._fill_slots)
-
-    def _attempt_ended(self, run: Run, how: str) -> None:
-        options = run.job.options
-        if run.cause is not None and run.cause != TIMEOUT:
-            self._finish(run, run.cause, run.detail)
-        elif run.cause is None and run.exit == 0:
-            self._finish(run, OK, "")
-        elif run.attempt <= options.retries and run.job.started | run.by_hand:
-            delay = min(RETRY_LIMIT, options.retry_delay * 2 ** (run.attempt - 1)) * (
-                0.75 + secrets.randbelow(512) / 1024
-            )
-            self._journal.note(
-                run.job,
-                f"run {run.number} attempt {run.attempt} failed: {run.cause or how}; again in {delay:.1f}s",
-            )
-            run.cause, run.detail, run.exit, run.signal = None, "", None, None
-            run.alarm = self._alarms.after(delay, self._queue_for_slot, run)
-        else:
-            self._finish(run, run.cause or FAILED, run.detail or how)
 
     # ---- ends
 
+    def _end(self, run: Run, cause: str, detail: str, *, at_once: bool = False) -> None:
+        """End RUN for CAUSE, whether it has a process already or waits for something."""
+        if self._withdraw(run):
+            self._give_up(run, cause, detail)
+        else:
+            self._attempts.end(run, cause, detail, at_once=at_once)
+
+    def _attempt_ended(self, run: Run, how: str | None) -> None:
+        """`Attempts.ended`: the process of RUN is gone, or never was."""
+        self._release_slot(run)
+        if run.cause is not None and run.cause != TIMEOUT:
+            self._finish(run, run.cause, run.detail)
+        elif run.signal is not None and run.signal == run.sent:
+            self._finish(run, KILLED, f"by hand with {signal_name(run.signal)}")
+        elif run.cause is None and run.exit == 0:
+            self._finish(run, OK, "")
+        elif how is None:
+            self._finish(run, run.cause or LOST, run.detail or "jobd was away when it started")
+        elif run.attempt <= run.job.options.retries and (run.job.started or run.by_hand):
+            self._retry(run, f"{run.cause} {run.detail}" if run.cause else how)
+        else:
+            self._finish(run, run.cause or FAILED, run.detail or how)
+        if self._stopping is not None and not self.running:
+            self._clock.call_later(0, self._stopped)
+
+    def _retry(self, run: Run, how: str) -> None:
+        run.cause, run.detail = None, ""
+        self._history.will_retry(run, how, self._retry_later(run))
+
+    def _retry_later(self, run: Run) -> float:
+        """Have RUN wait for its next attempt; for how many seconds."""
+        doubled = run.job.options.retry_delay * 2.0 ** min(run.attempt - 1, 32)
+        # A quarter less or more, so that what failed together does not come back together.
+        delay = min(RETRY_LIMIT, doubled) * (0.75 + secrets.randbelow(512) / 1024)
+        run.alarm = self._alarms.after(delay, self._queue_for_slot, run)
+        return delay
+
+    def _give_up(self, run: Run, outcome: str, detail: str) -> None:
+        """RUN, which waited, goes no further."""
+        if run.intent is None:
+            self._history.never_began(run, outcome, detail)
+            self._leave(run)
+        else:
+            # Its record is in the database, or will be in a moment.
+            run.intent.addCallback(
+                lambda _: self._finish(run, outcome, detail) if run.refusal is None else None
+            )
+
     def _finish(self, run: Run, outcome: str, detail: str) -> None:
         """RUN has its last outcome: record it, then let the next one in."""
-        job, now = run.job, self._clock.now_ns()
         run.cancel_alarms()
-        self.ended[outcome] += 1
-        job.ended += 1
-        if outcome == OK:
-            job.last_success = now
-        else:
-            job.failures += 1
-        self._journal.ended(run, outcome, detail, now)
-        recorded = self._store.end_run(
-            job.id,
-            run.number,
-            keep_runs=job.options.keep_runs,
-            ended=now,
-            exit=run.exit,
-            signal=run.signal,
-            outcome=outcome,
-            detail="" if outcome == OK else detail,
-            attempts=run.attempt,
-            cpu=run.cpu,
-            maxrss=run.maxrss,
-            failures=job.failures,
-            last_success=job.last_success,
-        )
-        recorded.addErrback(
-            lambda failure: self.log.failure("end of run {n} of {job}", failure, n=run.number, job=job.name)
-        )
-        recorded.addCallback(lambda _: self._ended(run))
+        self._release_slot(run)
+        self._history.end(run, outcome, detail).addCallback(lambda _: self._leave(run))
 
-    def _ended(self, run: Run) -> None:
+    def _leave(self, run: Run) -> None:
+        """RUN occupies its job no more."""
         job = run.job
+        self._release_slot(run)
         job.active.pop(run.number, None)
         self._journal.forget_runs(job)
         waiters, run.waiters = run.waiters, []
@@ -496,59 +392,12 @@ class Runner:
             waiter.callback(None)
         self._next_in_line(job)
 
-    def _next_in_line(self, job: Job) -> None:
-        if job.queue and not job.active:
-            self._occupy(job.queue.pop(0))
 
-    def _give_up(self, run: Run, outcome: str, detail: str) -> None:
-        """RUN never starts: its history line says why."""
-        run.job.active.pop(run.number, None)
-        if run.committed:
-            self._finish(run, outcome, detail)
-            return
-        self._record(run.job, outcome, run.scheduled, number=run.number, run_id=run.run_id, detail=detail)
-        for waiter in run.waiters:
-            waiter.callback(None)
-
-    def _record(self, job: Job, outcome: str, scheduled: int | None, **columns: Any) -> None:
-        """A history line for instants that did not run."""
-        if "number" not in columns:
-            job.last_run += 1
-            columns["number"] = job.last_run
-        record = RunRecord(
-            job=job.id, scheduled=scheduled, outcome=outcome, ended=self._clock.now_ns(), **columns
-        )
-        self.ended[outcome] += 1
-        job.ended += 1
-        self._journal.not_run(job, record)
-        self._store.add_record(
-            record, keep_runs=job.options.keep_runs, last_run=job.last_run, watermark=settled(job)
-        ).addErrback(
-            lambda failure: self.log.failure("{outcome} of {job}", failure, outcome=outcome, job=job.name)
-        )
-
-
-def settled(job: Job) -> int | None:
-    """The watermark for the disk: nothing up to it is still to be started after a crash."""
-    waiting = [
-        run.scheduled
-        for run in (*job.queue, *job.active.values())
-        if not run.committed and run.scheduled is not None
-    ]
-    return min([*(instant - 1 for instant in waiting), job.watermark or 0]) if waiting else job.watermark
+def _busy(job: Job) -> str:
+    numbers = ", ".join(map(str, job.active))
+    return f"run {numbers} is in progress" if len(job.active) < 2 else f"runs {numbers} are in progress"
 
 
 def _shown(job: Job) -> str:
     policy = job.options.overlap
     return f"{policy.name} {policy.number}" if policy.number else policy.name
-
-
-class _RunProtocol(ProcessProtocol):
-    """Tells the runner of the end of a process."""
-
-    def __init__(self, runner: Runner, run: Run) -> None:
-        self._runner = runner
-        self._run = run
-
-    def processExited(self, reason: Failure) -> None:
-        self._runner.process_exited(self._run, reason)

@@ -169,9 +169,14 @@ class Store:
         return self._runs("WHERE outcome IS NULL ORDER BY job, number")
 
     def has_instant(self, job: int, instant: int) -> bool:
-        """Whether a record of JOB is for INSTANT (seconds), or is a gap with INSTANT in it."""
-        rest = "WHERE job = ?1 AND (scheduled = ?2 OR scheduled < ?2 AND missed_to >= ?2) LIMIT 1"
+        """Whether a record of JOB is for INSTANT (seconds); a gap of missed instants is for none."""
+        rest = "WHERE job = ? AND scheduled = ? AND missed_to IS NULL LIMIT 1"
         return any(self._rows(select("runs", ("number",), rest), (job, instant)))
+
+    def instants(self, job: int, after: int) -> set[int]:
+        """The instants later than AFTER that a record of JOB is for; a gap is for none."""
+        rest = "WHERE job = ? AND scheduled > ? AND missed_to IS NULL"
+        return {instant for (instant,) in self._rows(select("runs", ("scheduled",), rest), (job, after))}
 
     def drafts(self) -> dict[int, str]:
         """The drafts that nobody has taken, by job."""

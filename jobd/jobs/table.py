@@ -8,19 +8,22 @@ commits.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Coroutine, Iterator
-from errno import EBUSY, EEXIST, EINVAL, ENOENT
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections import Counter
+from collections.abc import Iterator
+from errno import EBUSY, EDQUOT, EEXIST, EINVAL, ENOENT
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from jobd.jobs import options as option_table
+from jobd.jobs.actor import Actor
 from jobd.jobs.errors import JobError
 from jobd.jobs.job import Job, read_schedule
 from jobd.jobs.options import Options
 from jobd.jobs.store import JobRecord
 from jobd.jobs.texts import check_command, check_name
+from jobd.jobs.turns import Turns
 
 if TYPE_CHECKING:
     from jobd.jobs.clock import IClock
@@ -31,14 +34,15 @@ if TYPE_CHECKING:
     from jobd.schedule import Schedule
 
 NANO = 1_000_000_000
-_T = TypeVar("_T")
 
 
 class JobTable:
     """All jobs, by name and by id.
 
-    `actor` is, in every change, who asks for it, in words: for `/events`.  Every change returns a Deferred
-    that fires after its commit, or fails with `JobError`, or with `StoreError` where the disk refuses.
+    `actor` is, in every change, who asks for it: in words, for `/events`, and as an `Actor` with the right to
+    change the job, which is asked when the change has its turn.  Every change returns a Deferred
+    that fires after its commit, or fails with `JobError`, or with `StoreError` where the disk refuses.  To
+    cancel it is to hear no more of the change, which is made all the same.
     """
 
     log = Logger()
@@ -64,9 +68,11 @@ class JobTable:
         self._jobs_mode = jobs_mode
         self._names: dict[str, Job] = {}
         self._ids: list[int] = []
+        self._owned: Counter[str] = Counter()
+        """How many jobs each owner has, those included that are being made."""
         self._by_id: dict[int, Job] = {}
-        self._locks: dict[int | str, DeferredLock] = {}
-        # Changes of a job wait under its id; what makes a name, under the name.
+        # Changes of a job wait for each other under its id; what makes a name, under the name.
+        self._turns = Turns()
         self.changed = clock.now_ns()
         """When a job was made, removed or renamed last, in nanoseconds."""
         self.version = 0
@@ -115,6 +121,7 @@ class JobTable:
     def load(self, record: JobRecord, *, handled: int | None = None) -> Job:
         """Take in a job from the store. Instants up to HANDLED are owed no more, if it is given."""
         job = Job(record)
+        self._owned[job.owner] += 1
         if handled is not None and job.watermark is not None:
             job.watermark = max(job.watermark, handled)
         self._insert(job)
@@ -133,18 +140,29 @@ class JobTable:
     # ---- changes of the table
 
     def create(
-        self, name: str, schedule: str, command: str, *, owner: str, group: str, actor: str
+        self,
+        name: str,
+        schedule: str,
+        command: str,
+        *,
+        owner: str,
+        group: str,
+        actor: str,
+        most: int | None = None,
     ) -> Deferred[Job]:
-        """A new stopped job. SCHEDULE may be empty: the job then can't be started before it has one."""
+        """A new stopped job. SCHEDULE may be empty: the job then can't be started before it has one.
+
+        EDQUOT where OWNER has MOST jobs already.
+        """
+        return self._turns.take(name, self._create(name, schedule, command, owner, group, actor, most))
+
+    async def _create(
+        self, name: str, schedule: str, command: str, owner: str, group: str, actor: str, most: int | None
+    ) -> Job:
         check_name(name)
         check_command(command)
         if schedule:
-            self._check_schedule(schedule, option_table.DEFAULTS, name)
-        return self._change(name, self._create(name, schedule, command, owner, group, actor))
-
-    async def _create(
-        self, name: str, schedule: str, command: str, owner: str, group: str, actor: str
-    ) -> Job:
+            self._check_comes(read_schedule(schedule, option_table.DEFAULTS, self.zone, name))
         if name in self._names:
             raise JobError(EEXIST, f"there is a job {name} already")
         now = self._clock.now_ns()
@@ -160,7 +178,12 @@ class JobTable:
             created=now,
             changed=now,
         )
-        await self._store.create_job(record)
+        self._count(owner, most)
+        try:
+            await self._store.create_job(record)
+        except Exception:
+            self._owned[owner] -= 1
+            raise
         job = Job(record)
         self._insert(job)
         self._touched(now)
@@ -169,25 +192,25 @@ class JobTable:
 
     def remove(self, job: Job, *, actor: str) -> Deferred[None]:
         """Delete JOB with its log and history. EBUSY while a run is in progress."""
-        return self._change(job.id, self._remove(job, actor))
+        return self._turns.take(job.id, self._remove(job, actor))
 
     async def _remove(self, job: Job, actor: str) -> None:
-        self._check_present(job)
+        self._check(job, actor)
         if job.active:
             numbers = ", ".join(map(str, job.active))
             raise JobError(
                 EBUSY, f"job {job.name}: run {numbers} is in progress; kill it or wait for its end"
             )
-        was_started, job.started = job.started, False
+        # Nothing of it may start any more once it is to go.
         self._scheduler.discard(job)
         try:
             await self._store.delete_job(job.id)
         except Exception:
-            job.started = was_started
-            if was_started:
+            if job.started:
                 self._scheduler.add(job)
             raise
         job.removed = True
+        self._owned[job.owner] -= 1
         del self._names[job.name], self._by_id[job.id]
         del self._ids[bisect.bisect_left(self._ids, job.id)]
         self._touched(self._clock.now_ns())
@@ -196,37 +219,35 @@ class JobTable:
 
     def rename(self, job: Job, name: str, *, actor: str) -> Deferred[None]:
         """Call JOB NAME. Its schedule, log and history stay as they are."""
-        check_name(name)
-        return self._change(job.id, self._rename(job, name, actor))
+        return self._turns.take(job.id, self._rename(job, name, actor))
 
     async def _rename(self, job: Job, name: str, actor: str) -> None:
-        self._check_present(job)
+        self._check(job, actor)
+        check_name(name)
         if name == job.name:
             return
-        lock = self._lock(name)
-        await lock.acquire()
-        try:
-            if name in self._names:
-                raise JobError(EEXIST, f"there is a job {name} already")
-            now = self._clock.now_ns()
-            await self._store.update_job(job.id, name=name, changed=now, version=job.version + 1)
-            old = job.name
-            del self._names[old]
-            job.name = name
-            self._names[name] = job
-            self._touched(now, job)
-            self._journal.changed("renamed", job, actor, old=old)
-        finally:
-            self._unlock(name, lock)
+        await self._turns.take(name, self._rename_to(job, name, actor))
+
+    async def _rename_to(self, job: Job, name: str, actor: str) -> None:
+        if name in self._names:
+            raise JobError(EEXIST, f"there is a job {name} already")
+        now = self._clock.now_ns()
+        await self._store.update_job(job.id, name=name, changed=now, version=job.version + 1)
+        old = job.name
+        del self._names[old]
+        job.name = name
+        self._names[name] = job
+        self._touched(now, job)
+        self._journal.changed("renamed", job, actor, old=old)
 
     # ---- changes of a job
 
     def start(self, job: Job, *, actor: str) -> Deferred[None]:
         """Have JOB run at its instants from now on; nothing earlier is owed."""
-        return self._change(job.id, self._start(job, actor))
+        return self._turns.take(job.id, self._start(job, actor))
 
     async def _start(self, job: Job, actor: str) -> None:
-        self._check_present(job)
+        self._check(job, actor)
         if job.started:
             return
         if not job.command:
@@ -234,7 +255,7 @@ class JobTable:
         now = self._clock.now_ns()
         schedule = job.load_schedule(self.zone)
         second = now // NANO
-        self._check_comes(schedule, second)
+        self._check_comes(schedule)
         anchor = second if job.anchor is None and schedule.kind == "every" else job.anchor
         await self._store.update_job(
             job.id,
@@ -255,10 +276,10 @@ class JobTable:
 
     def stop(self, job: Job, *, actor: str) -> Deferred[None]:
         """Have JOB run no more. A run in progress goes on; what waits to run is dropped."""
-        return self._change(job.id, self._stop(job, actor))
+        return self._turns.take(job.id, self._stop(job, actor))
 
     async def _stop(self, job: Job, actor: str) -> None:
-        self._check_present(job)
+        self._check(job, actor)
         if not job.started:
             return
         now = self._clock.now_ns()
@@ -269,29 +290,44 @@ class JobTable:
         self._journal.changed("stopped", job, actor)
         self._runner.drop_waiting(job, "the job was stopped")
 
-    async def exhausted(self, job: Job) -> None:
-        """JOB has no further instant: it ends as stopped."""
-        await self._stop(job, "jobd")
+    def end_if_exhausted(self, job: Job) -> None:
+        """Stop JOB if nothing of it runs and it has no further instant, as an `@at` that ran has none."""
+        if self._is_exhausted(job):
+            self._turns.take(job.id, self._end_exhausted(job)).addErrback(
+                lambda failure: self.log.error(
+                    "job {job} can't be stopped: {why}", job=job.name, why=failure.getErrorMessage()
+                )
+            )
+
+    async def _end_exhausted(self, job: Job) -> None:
+        if self._is_exhausted(job):
+            await self._stop(job, "jobd")
+
+    @staticmethod
+    def _is_exhausted(job: Job) -> bool:
+        if not job.started or job.removed or job.active or job.queue or job.next is not None:
+            return False
+        if job.schedule is None or job.schedule.kind == "reboot":
+            return False
+        return job.watermark is not None and job.next_after(job.watermark) is None
 
     def set_schedule(self, job: Job, text: str, *, actor: str) -> Deferred[None]:
         """Give JOB another schedule; what the old one owed is forgotten."""
-        self._check_schedule(text, job.options, job.seed)
-        return self._change(job.id, self._set_timing(job, text, job.options, "schedule", actor))
+        return self._turns.take(job.id, self._set_schedule(job, text, actor))
+
+    async def _set_schedule(self, job: Job, text: str, actor: str) -> None:
+        await self._set_timing(job, text, job.options, "schedule", actor)
 
     def set_options(self, job: Job, data: bytes, *, actor: str) -> Deferred[None]:
         """Change JOB's options as the message DATA says."""
-        options = option_table.merge(job.options, data)
-        timing = (options.timezone, options.dst) != (job.options.timezone, job.options.dst)
-        if job.schedule_text and timing:
-            self._check_schedule(job.schedule_text, options, job.seed)
-        return self._change(job.id, self._set_options(job, data, actor))
+        return self._turns.take(job.id, self._set_options(job, data, actor))
 
     async def _set_options(self, job: Job, data: bytes, actor: str) -> None:
         options = option_table.merge(job.options, data)
         if (options.timezone, options.dst) != (job.options.timezone, job.options.dst):
             await self._set_timing(job, job.schedule_text, options, "options", actor)
         elif options != job.options:
-            self._check_present(job)
+            self._check(job, actor)
             now = self._clock.now_ns()
             await self._store.update_job(
                 job.id,
@@ -304,7 +340,7 @@ class JobTable:
             self._journal.changed("options", job, actor)
 
     async def _set_timing(self, job: Job, text: str, options: Options, what: str, actor: str) -> None:
-        self._check_present(job)
+        self._check(job, actor)
         if text == job.schedule_text and options == job.options:
             return
         now = self._clock.now_ns()
@@ -312,6 +348,8 @@ class JobTable:
         # A new @every counts from its own first start.
         anchor = job.anchor if text == job.schedule_text else second if job.started else None
         schedule = read_schedule(text, options, self.zone, job.seed, anchor) if text else None
+        if schedule is not None:
+            self._check_comes(schedule)
         await self._store.update_job(
             job.id,
             schedule=text,
@@ -326,25 +364,32 @@ class JobTable:
         self._journal.changed(what, job, actor)
         if job.started:
             self._scheduler.discard(job)
-            job.watermark = second
+            # The old schedule went on during the commit: what fell due meanwhile is not owed again.
+            job.watermark = self._clock.now_ns() // NANO
             self._scheduler.add(job)
 
-    def put_draft(self, job: Job, command: str) -> Deferred[None]:
+    def put_draft(self, job: Job, command: str, *, actor: str) -> Deferred[None]:
         """Keep COMMAND on disk, not yet in use: the file it is written to is still open."""
-        check_command(command)
-        self._check_present(job)
-        return self._store.put_draft(job.id, command)
+        return self._turns.take(job.id, self._put_draft(job, command, actor))
+
+    async def _put_draft(self, job: Job, command: str, actor: str) -> None:
+        self._check(job, actor)
+        await self._store.put_draft(job.id, check_command(command))
 
     def drop_draft(self, job: Job) -> Deferred[None]:
         """Forget what `put_draft` kept."""
-        return self._store.drop_draft(job.id)
+        return self._turns.take(job.id, self._drop_draft(job))
+
+    async def _drop_draft(self, job: Job) -> None:
+        await self._store.drop_draft(job.id)
 
     def set_command(self, job: Job, command: str, *, actor: str) -> Deferred[None]:
         """Have the next runs of JOB use COMMAND."""
-        return self._change(job.id, self._set_command(job, check_command(command), actor))
+        return self._turns.take(job.id, self._set_command(job, command, actor))
 
     async def _set_command(self, job: Job, command: str, actor: str) -> None:
-        self._check_present(job)
+        self._check(job, actor)
+        check_command(command)
         if command == job.command:
             await self._store.drop_draft(job.id)
             return
@@ -356,31 +401,35 @@ class JobTable:
 
     def set_access(self, job: Job, *, actor: str, **columns: Any) -> Deferred[None]:
         """Change the `mode`, `owner` or `group` of JOB."""
-        return self._change(job.id, self._set_access(job, actor, columns))
+        return self._turns.take(job.id, self._set_access(job, actor, columns))
 
     async def _set_access(self, job: Job, actor: str, columns: dict[str, Any]) -> None:
-        self._check_present(job)
+        self._check(job, actor)
         changes = {name: value for name, value in columns.items() if getattr(job, name) != value}
         if not changes:
             return
         now = self._clock.now_ns()
         await self._store.update_job(job.id, **changes, changed=now, version=job.version + 1)
+        self._owned[job.owner] -= 1
         for name, value in changes.items():
             setattr(job, name, value)
+        self._owned[job.owner] += 1
         self._touched(now, job)
         self._journal.changed("access", job, actor)
 
     def run(self, job: Job, *, actor: str) -> Deferred[int]:
         """Run JOB once, now; the number of that run. EBUSY where `overlap` would skip it."""
-        self._check_present(job)
+        return self._turns.take(job.id, self._run(job, actor))
+
+    async def _run(self, job: Job, actor: str) -> int:
+        self._check(job, actor)
         if not job.command:
             raise JobError(EINVAL, f"job {job.name} has no command yet: write one to its cmd file")
-        self._journal.changed("run", job, actor)
-        return self._runner.run_by_hand(job)
+        return await self._runner.run_by_hand(job, actor)
 
     def kill(self, job: Job, signum: int | None, *, actor: str) -> None:
         """End the runs of JOB that are in progress, or send them SIGNUM."""
-        self._check_present(job)
+        self._check(job, actor)
         self._runner.kill(job, signum)
         self._journal.changed("kill", job, actor)
 
@@ -388,11 +437,11 @@ class JobTable:
 
     def pause(self, *, actor: str) -> Deferred[None]:
         """Have nothing fire until `resume`, over restarts too."""
-        return self._change("/", self._set_paused(True, actor))
+        return self._turns.take("/", self._set_paused(True, actor))
 
     def resume(self, *, actor: str) -> Deferred[None]:
         """Fire again; what fell due meanwhile is owed no more."""
-        return self._change("/", self._set_paused(False, actor))
+        return self._turns.take("/", self._set_paused(False, actor))
 
     async def _set_paused(self, paused: bool, actor: str) -> None:
         if paused == self.paused:
@@ -415,20 +464,23 @@ class JobTable:
 
     # ---- helpers
 
-    def _check_schedule(self, text: str, options: Options, seed: str) -> None:
-        schedule = read_schedule(text, options, self.zone, seed)
+    def _check_comes(self, schedule: Schedule) -> None:
         now = self._clock.now_ns() // NANO
-        self._check_comes(schedule, now)
-
-    @staticmethod
-    def _check_comes(schedule: Schedule, now: int) -> None:
         if schedule.kind != "reboot" and schedule.next_epoch(now) is None:
             raise JobError(EINVAL, f"schedule: {schedule.text} has no time from now on")
 
+    def _count(self, owner: str, most: int | None) -> None:
+        """Count one more job of OWNER, if it has less than MOST."""
+        if most is not None and self._owned[owner] >= most:
+            raise JobError(EDQUOT, f"{owner} has {most} jobs, which is all that --max-jobs-per-user allows")
+        self._owned[owner] += 1
+
     @staticmethod
-    def _check_present(job: Job) -> None:
+    def _check(job: Job, actor: str) -> None:
         if job.removed:
             raise JobError(ENOENT, f"there is no job {job.name} any more")
+        if isinstance(actor, Actor):
+            actor.check(job)
 
     def _touched(self, now: int, job: Job | None = None) -> None:
         self.changed = now
@@ -436,23 +488,3 @@ class JobTable:
         if job is not None:
             job.changed = now
             job.version += 1
-
-    def _lock(self, key: int | str) -> DeferredLock:
-        return self._locks.setdefault(key, DeferredLock())
-
-    def _unlock(self, key: int | str, lock: DeferredLock) -> None:
-        lock.release()
-        if not lock.locked and not lock.waiting:
-            self._locks.pop(key, None)
-
-    def _change(self, key: int | str, change: Coroutine[Any, Any, _T]) -> Deferred[_T]:
-        """Make CHANGE when the earlier ones of KEY are done."""
-        return Deferred.fromCoroutine(self._in_turn(key, change))
-
-    async def _in_turn(self, key: int | str, change: Coroutine[Any, Any, _T]) -> _T:
-        lock = self._lock(key)
-        await lock.acquire()
-        try:
-            return await change
-        finally:
-            self._unlock(key, lock)

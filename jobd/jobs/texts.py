@@ -81,7 +81,7 @@ def shorten(text: str, length: int = 60) -> str:
 
 
 def quote(value: str) -> str:
-    """VALUE bare where it can be, else in single quotes with two for one, as Plan 9's quote(2) has it."""
+    """Quoted as Plan 9 quotes: VALUE bare where it can be, else in single quotes, with two for one."""
     if _PLAIN_VALUE.fullmatch(value):
         return value
     return "'" + value.replace("'", "''") + "'"
@@ -108,4 +108,5 @@ def stamp(now_ns: int) -> bytes:
     """
     seconds, nanoseconds = divmod(now_ns, 1_000_000_000)
     local = time.localtime(seconds)
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', local)}.{nanoseconds:09d} {time.strftime('%z %Z', local)}:".encode()
+    date, zone = time.strftime("%Y-%m-%d %H:%M:%S", local), time.strftime("%z %Z", local)
+    return f"{date}.{nanoseconds:09d} {zone}:".encode()

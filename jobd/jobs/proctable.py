@@ -1,0 +1,88 @@
+"""What the runs of jobd need to know of processes, as one object, so that a simulation can have its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from jobd.jobs import groups
+from jobd.jobs.adoption import Watch
+from jobd.jobs.groups import Ender, Identity, Snapshot
+from jobd.jobs.output import reopen_pipe
+
+
+class Watching(Protocol):
+    """What `ProcessTable.watch` gives."""
+
+    def stop(self) -> None:
+        """Watch no more."""
+
+
+class ProcessTable(Protocol):
+    """The processes of a machine."""
+
+    @property
+    def boot_id(self) -> str:
+        """The name of this boot."""
+
+    def identify(self, pid: int) -> Identity | None:
+        """Who PID is now; None where there is no such process."""
+
+    def alive(self, identity: Identity) -> bool:
+        """Whether that very process still runs."""
+
+    def leaders(self) -> dict[str, Identity]:
+        """The first process of each run that can be found by its mark, by the id of the run."""
+
+    def signal(self, identity: Identity, signum: int) -> bool:
+        """Send SIGNUM to the group of a run's first process; whether that was done."""
+
+    def end_all(self, identity: Identity, run_id: str) -> Deferred[int]:
+        """KILL all that a run has started; fires with the number of those that could not be ended."""
+
+    def watch(self, identity: Identity, ended: Callable[[int | None], object]) -> Watching:
+        """Call ENDED, later, once that process ended: with its wait status, or None where nobody tells."""
+
+    def open_output(self, identity: Identity) -> int | None:
+        """The reading end of the pipe that it writes to; None where it has none."""
+
+
+class MachineProcesses:
+    """The `ProcessTable` of this machine."""
+
+    def __init__(self, reactor: Any, after: Callable[..., object]) -> None:
+        """AFTER calls a function after some seconds of the monotonic clock."""
+        self._reactor = reactor
+        self._ender = Ender(after)
+
+    @property
+    def boot_id(self) -> str:
+        return groups.boot_id()
+
+    def identify(self, pid: int) -> Identity | None:
+        return groups.identify(pid)
+
+    def alive(self, identity: Identity) -> bool:
+        return groups.same(identity)
+
+    def leaders(self) -> dict[str, Identity]:
+        return {
+            mark.decode(errors="replace"): Identity(process.pid, process.start, self.boot_id)
+            for mark, processes in Snapshot().by_mark.items()
+            for process in processes
+            if process.pid == process.session
+        }
+
+    def signal(self, identity: Identity, signum: int) -> bool:
+        return groups.signal_group(identity, signum)
+
+    def end_all(self, identity: Identity, run_id: str) -> Deferred[int]:
+        return self._ender.end_all(identity, run_id)
+
+    def watch(self, identity: Identity, ended: Callable[[int | None], object]) -> Watching:
+        return Watch(self._reactor, identity, ended)
+
+    def open_output(self, identity: Identity) -> int | None:
+        return reopen_pipe(identity.pid)
