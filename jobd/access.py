@@ -1,8 +1,8 @@
 """Who is at the other end, and what may they do.
 
-Identity is what can be proved: by the kernel, for a unix socket and for a TCP peer on this machine.  A
-connection of local root, such as a kernel mount, may speak for others, since root can become anyone; every
-other connection is its proved user, whatever it says.
+Identity is what can be proved: by the kernel, for a unix socket and for a TCP peer on this machine; by a
+certificate on a TLS connection.  A connection of local root, such as a kernel mount, may speak for others,
+since root can become anyone; every other connection is its proved user, whatever it says.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
@@ -21,7 +21,7 @@ from jobd.accounts import Accounts, User
 from jobd.jobs.errors import JobError
 from jobd.sockdiag import owner_of
 
-__all__ = ["Access", "AccessError", "Accounts", "Peer", "User", "describe", "identify", "peer_uid"]
+__all__ = ["Access", "AccessError", "Accounts", "IPeer", "Peer", "User", "describe", "identify", "peer_uid"]
 
 _UCRED = struct.Struct("=iII")  # struct ucred of unix(7): process, user, group
 NO_UID = 0xFFFFFFFF
@@ -32,26 +32,49 @@ class AccessError(JobError):
     """Somebody may not do that; `str()` is a sentence that says how it would be allowed."""
 
 
+class IPeer(Protocol):
+    """The other end of a connection, to be asked at an attach: what a TLS client proves it proves later."""
+
+    @property
+    def description(self) -> str:
+        """Where it is, in words."""
+
+    @property
+    def user(self) -> User | None:
+        """Who it is proved to be; None where nothing proves it."""
+
+    @property
+    def speaks_for_others(self) -> bool:
+        """Whether it may attach as whom it names."""
+
+    @property
+    def unproved(self) -> str:
+        """Why it has no user, and how it would."""
+
+
 class Peer(NamedTuple):
-    """The other end of a connection."""
+    """The other end of a connection of which the kernel tells all there is to know."""
 
     description: str
-    """Where it is, in words."""
     user: User | None
-    """Who it is proved to be; None where nothing proves it."""
     speaks_for_others: bool = False
-    """Whether it may attach as whom it names."""
+    unproved: str = "nothing proves who you are; connect on this machine or through a unix socket"
 
 
-def identify(transport: Any, trust_tcp: str = "all") -> Peer:
+def identify(
+    transport: Any, trust_tcp: str = "all", certified: Callable[[Any, str], IPeer] | None = None
+) -> IPeer:
     """Who is at the other end of a transport of Twisted, to be asked before its first byte is read.
 
     TRUST_TCP is `all`, `users` (the owner of a local TCP socket is believed unless that is root, who may
-    be relaying for others) or `none`.
+    be relaying for others) or `none`.  CERTIFIED makes the peer of a TLS transport with that description.
     """
     description = describe(transport.getPeer())
-    # No wrapper is believed: the socket under it is that of a proxy, or TLS proves another identity.
-    if isinstance(transport, Connection) and not ISSLTransport.providedBy(transport):
+    if ISSLTransport.providedBy(transport):
+        # Its certificate and nothing else: the socket under it may be that of a relay.
+        return Peer(description, None) if certified is None else certified(transport, description)
+    # Nor is any other wrapper believed, such as the header of a proxy.
+    if isinstance(transport, Connection):
         connection = transport.getHandle()
         uid = peer_uid(connection)
         if uid is not None and (connection.family == socket.AF_UNIX or _trusted(uid, trust_tcp)):
@@ -85,11 +108,11 @@ class Access:
         self, *, anonymous: User | None = None, daemon: User | None = None, accounts: Accounts | None = None
     ) -> None:
         """ANONYMOUS is whom a peer without identity acts as, DAEMON the user this process runs as."""
-        self._accounts = accounts or Accounts()
+        self.accounts = accounts or Accounts()
         self.anonymous = anonymous
         self.daemon = daemon or User.by_uid(os.geteuid())
 
-    def admit(self, peer: Peer | None, uname: str, n_uname: int | None) -> User:
+    def admit(self, peer: IPeer | None, uname: str, n_uname: int | None) -> User:
         """Whom an attach over the connection of PEER acts as; `AccessError` where nobody.
 
         N_UNAME is None where the client gave no number.  On a connection that speaks for others the
@@ -98,10 +121,9 @@ class Access:
         user = peer.user if peer is not None else None
         if user is None:
             if self.anonymous is None:
+                why = (peer or Peer("", None)).unproved
                 raise AccessError(
-                    errno.EACCES,
-                    "permission denied: nothing proves who you are; connect on this machine or through a unix"
-                    " socket, or have jobd started with --anonymous USER",
+                    errno.EACCES, f"permission denied: {why}, or have jobd started with --anonymous USER"
                 )
             return self.anonymous
         if peer is None or not peer.speaks_for_others:
@@ -115,43 +137,54 @@ class Access:
             raise AccessError(errno.EINVAL, f"unknown user {uname!r}: attach as one who has an account here")
         return named
 
-    def may_change(self, user: User) -> bool:
-        """Whether USER may change anything here: the daemon's own user and root, and nobody else."""
+    def commands(self, user: User) -> bool:
+        """Whether USER may do everything: root, and in its own daemon a user who is not root."""
         return user.uid in (0, self.daemon.uid)
 
-    def check_change(self, user: User) -> None:
-        """`AccessError` where USER may not change anything."""
-        if not self.may_change(user):
-            raise AccessError(
-                errno.EACCES, f"{user.name} may only look: changes are root's and {self.daemon.name}'s"
-            )
+    def owns(self, user: User, owner: str) -> bool:
+        """Whether OWNER is USER, and not another who has the name now."""
+        return user.name == owner and self.accounts.find_uid(owner) in (None, user.uid)
 
     def owner_of_new(self, user: User) -> User:
         """Whose a job is that USER makes. A daemon that isn't root runs jobs only as itself."""
         return user if self.daemon.uid == 0 else self.daemon
 
-    def check_attributes(self, user: User, owner: str, columns: Collection[str]) -> None:
-        """`AccessError` where USER may not set COLUMNS (`mode`, `owner`, `group`) of a job of OWNER."""
-        if "owner" in columns and self.daemon.uid != 0:
+    def permits(self, user: User, owner: str, group: str, mode: int, wanted: int) -> bool:
+        """Whether a file of OWNER and GROUP with MODE gives USER all of WANTED: 4 read, 2 write, 1 search."""
+        if self.commands(user):
+            return True
+        if self.owns(user, owner):
+            mode >>= 6
+        elif self.accounts.find_gid(group) in user.groups:
+            mode >>= 3
+        return mode & wanted == wanted
+
+    def check_change(self, user: User) -> None:
+        """`AccessError` where USER may not change anything."""
+        if self.commands(user):
+            return
+        if self.daemon.uid != 0:
+            raise AccessError(
+                errno.EACCES, f"{user.name} may only look: changes are root's and {self.daemon.name}'s"
+            )
+        if self.accounts.find_uid(user.name) != user.uid:
+            raise AccessError(
+                errno.EACCES, f"{user.name} may only look: no job can run as one who has no account here"
+            )
+
+    def check_owner(self, user: User, owner: str) -> None:
+        """`AccessError` where USER may not change a job of OWNER."""
+        if not self.commands(user) and not self.owns(user, owner):
+            raise AccessError(errno.EPERM, f"{user.name} may not change it: the job is {owner}'s")
+
+    def check_attributes(self, user: User, columns: Mapping[str, object]) -> None:
+        """`AccessError` where USER may not set COLUMNS (`mode`, `owner`, `group`) of any job."""
+        if user.uid != 0 and ("owner" in columns or "group" in columns):
+            raise AccessError(errno.EPERM, f"{user.name} may not give a job away: chown and chgrp are root's")
+        if self.daemon.uid != 0 and columns.get("owner", self.daemon.name) != self.daemon.name:
             raise AccessError(
                 errno.EPERM, f"all jobs here are {self.daemon.name}'s: jobd doesn't run as root"
             )
-        if user.uid == 0:
-            return
-        if "owner" in columns or "group" in columns:
-            raise AccessError(errno.EPERM, f"{user.name} may not give a job away: chown and chgrp are root's")
-        if columns and user.name != owner:
-            raise AccessError(errno.EPERM, f"{user.name} may not change the mode: the job is {owner}'s")
-
-    def permits(self, user: User, owner: str, group: str, mode: int, wanted: int) -> bool:
-        """Whether a file of OWNER and GROUP with MODE gives USER all of WANTED: 4 read, 2 write, 1 search."""
-        if user.uid == 0:
-            return True
-        if user.name == owner:
-            mode >>= 6
-        elif self._accounts.gid_of(group) in user.groups:
-            mode >>= 3
-        return mode & wanted == wanted
 
 
 def _trusted(uid: int, trust_tcp: str) -> bool:

@@ -14,6 +14,8 @@ from jobd.jobs.errors import JobError
 
 NOBODY = 65534
 """The uid and gid of whoever is nobody here: the kernel's overflow ids."""
+NO_NUMBER = 0xFFFFFFFF
+"""(uid_t)-1, which no user and no group has: the kernel takes it for "leave it as it is"."""
 FRESH = 60.0
 """Seconds for which `Accounts` takes names and numbers as they were."""
 
@@ -62,17 +64,25 @@ class Accounts:
         """NOW gives seconds that only grow."""
         self._now = now
         self._since = now()
-        self._uids: dict[str, int] = {}
-        self._gids: dict[str, int] = {}
+        self._uids: dict[str, int | None] = {}
+        self._gids: dict[str, int | None] = {}
         self._groups: dict[int, str] = {}
 
+    def find_uid(self, name: str) -> int | None:
+        """The number of the account NAME; None where there is no such account."""
+        return self._look_up(self._uids, name, lambda: _found(lambda: pwd.getpwnam(name).pw_uid))
+
+    def find_gid(self, name: str) -> int | None:
+        """The number of the group NAME, which may be one that no group has a name for; else None."""
+        return self._look_up(self._gids, name, lambda: _found(lambda: grp.getgrnam(name).gr_gid, name))
+
     def uid_of(self, name: str) -> int:
-        """The number of the user NAME."""
-        return self._look_up(self._uids, name, lambda: _number(lambda: pwd.getpwnam(name).pw_uid, name))
+        """The number to show for the user NAME."""
+        return _shown(self.find_uid(name), name)
 
     def gid_of(self, name: str) -> int:
-        """The number of the group NAME."""
-        return self._look_up(self._gids, name, lambda: _number(lambda: grp.getgrnam(name).gr_gid, name))
+        """The number to show for the group NAME."""
+        return _shown(self.find_gid(name), name)
 
     def group_of(self, user: User) -> str:
         """The name of the first group of USER."""
@@ -102,11 +112,23 @@ class Accounts:
         return known[key]
 
 
-def _number(ask: Callable[[], int], name: str) -> int:
+def _found(ask: Callable[[], int], name: str = "") -> int | None:
     try:
         return ask()
     except (KeyError, ValueError):
-        return int(name) if name.isascii() and name.isdigit() else NOBODY
+        return _digits(name)
+
+
+def _shown(number: int | None, name: str) -> int:
+    if number is None:
+        number = _digits(name)
+    return NOBODY if number is None else number
+
+
+def _digits(name: str) -> int | None:
+    """The number that NAME is, if it is one that a user or group can have."""
+    number = int(name) if name.isascii() and name.isdigit() and len(name) <= 10 else NO_NUMBER
+    return number if number < NO_NUMBER else None
 
 
 def _group_name(gid: int) -> str:

@@ -61,6 +61,17 @@ def has_ipv6() -> bool:
     return True
 
 
+class FakeAccounts(Accounts):
+    """Accounts that a test says."""
+
+    def __init__(self, **uids: int) -> None:
+        super().__init__()
+        self._known = uids
+
+    def find_uid(self, name: str) -> int | None:
+        return self._known.get(name)
+
+
 class OwnerOf(SynchronousTestCase):
     """Which owners of which sockets are believed."""
 
@@ -289,7 +300,8 @@ class Identify(TestCase):
     async def test_gone(self) -> None:
         """A peer that sent its bytes and left before it was accepted is nobody."""
         transport = await self.accepted(act=lambda client: (client.sendall(b"x"), client.close()))
-        self.assertEqual(identify(transport)[1:], (None, False))
+        peer = identify(transport)
+        self.assertEqual((peer.user, peer.speaks_for_others), (None, False))
 
     async def test_trust_tcp(self) -> None:
         """`none` believes no owner of a TCP socket, `users` none that is root."""
@@ -379,19 +391,56 @@ class Rules(SynchronousTestCase):
                 self.assertEqual(Access(anonymous=GLENDA).admit(peer, uname, n_uname), GLENDA)
 
     def test_changes(self) -> None:
-        """Root and the daemon's own user change things; others only look."""
-        access = Access(daemon=GLENDA)
-        for user, may in ((ROOT, True), (GLENDA, True), (NOBODY, False)):
-            assert user is not None
-            self.assertIs(access.may_change(user), may)
-            if may:
-                access.check_change(user)
-            else:
+        """In root's daemon all who have an account change things; in another its own user and root."""
+        unknown = User(54321, OTHER, "54321", frozenset())
+        accounts = FakeAccounts(glenda=1000, nobody=OTHER)
+        assert NOBODY is not None
+        for daemon, user, why in (
+            (ROOT, ROOT, ""),
+            (ROOT, GLENDA, ""),
+            (ROOT, NOBODY, ""),
+            (ROOT, unknown, "54321 may only look: no job can run as one who has no account here"),
+            (
+                ROOT,
+                GLENDA._replace(uid=1001),
+                "glenda may only look: no job can run as one who has no account here",
+            ),
+            (GLENDA, ROOT, ""),
+            (GLENDA, GLENDA, ""),
+            (GLENDA, NOBODY, "nobody may only look: changes are root's and glenda's"),
+        ):
+            access = Access(daemon=daemon, accounts=accounts)
+            if why:
                 error = self.assertRaises(AccessError, access.check_change, user)
-                self.assertEqual(
-                    (error.errno, str(error)),
-                    (errno.EACCES, "nobody may only look: changes are root's and glenda's"),
-                )
+                self.assertEqual((error.errno, str(error)), (errno.EACCES, why))
+            else:
+                access.check_change(user)
+
+    def test_owner(self) -> None:
+        """A job is changed by its owner and root, and in a user's own daemon by that user."""
+        rob = User(1001, 1001, "rob", frozenset({1001}))
+        accounts = FakeAccounts(glenda=1000, rob=1001)
+        for daemon, user, may in (
+            (ROOT, ROOT, True),
+            (ROOT, GLENDA, True),
+            (ROOT, rob, False),
+            # Who had the account that is glenda's now, and is attached still.
+            (ROOT, GLENDA._replace(uid=999), False),
+            (rob, rob, True),
+            (rob, ROOT, True),
+        ):
+            access = Access(daemon=daemon, accounts=accounts)
+            if may:
+                access.check_owner(user, "glenda")
+            else:
+                error = self.assertRaises(AccessError, access.check_owner, user, "glenda")
+                self.assertEqual(error.errno, errno.EPERM)
+                self.assertIn("the job is glenda's", str(error))
+
+    def test_owner_of_new(self) -> None:
+        """What one makes is one's own; in a daemon that isn't root it is the daemon's, which runs it."""
+        for daemon, user, owner in ((ROOT, ROOT, ROOT), (ROOT, GLENDA, GLENDA), (GLENDA, ROOT, GLENDA)):
+            self.assertEqual(Access(daemon=daemon).owner_of_new(user), owner)
 
     def test_daemon(self) -> None:
         """The daemon's user is who this process runs as."""
@@ -417,17 +466,22 @@ class Rules(SynchronousTestCase):
         self.assertFalse(Access().permits(GLENDA, "rob", "no such group", 0o070, 4))
 
     def test_attributes(self) -> None:
-        """The owner changes the mode; only root gives a job to somebody else."""
-        access = Access()
+        """Only root gives a job to somebody else, and to nobody but itself where that can't run its jobs."""
         for columns in ({"mode": 0o700}, {"owner": "rob"}, {"group": "rob"}, {"mode": 0, "owner": "rob"}):
-            access.check_attributes(ROOT, "glenda", columns)
-            if set(columns) == {"mode"}:
-                access.check_attributes(GLENDA, "glenda", columns)
-                self.assertRaises(AccessError, access.check_attributes, GLENDA, "rob", columns)
-            else:
-                error = self.assertRaises(AccessError, access.check_attributes, GLENDA, "glenda", columns)
-                self.assertEqual(error.errno, errno.EPERM)
-        access.check_attributes(GLENDA, "rob", {})
+            Access(daemon=ROOT).check_attributes(ROOT, columns)
+            for daemon in (ROOT, GLENDA):
+                access = Access(daemon=daemon)
+                if set(columns) == {"mode"}:
+                    access.check_attributes(GLENDA, columns)
+                else:
+                    error = self.assertRaises(AccessError, access.check_attributes, GLENDA, columns)
+                    self.assertEqual(error.errno, errno.EPERM)
+        access = Access(daemon=GLENDA)
+        access.check_attributes(ROOT, {"owner": "glenda", "group": "rob"})
+        error = self.assertRaises(AccessError, access.check_attributes, ROOT, {"owner": "rob"})
+        self.assertEqual(
+            (error.errno, str(error)), (errno.EPERM, "all jobs here are glenda's: jobd doesn't run as root")
+        )
 
     def test_describe(self) -> None:
         """Addresses are told as they are written."""
@@ -455,7 +509,12 @@ class Names(SynchronousTestCase):
         accounts = Accounts()
         for name, expected in (("root", 0), ("54321", 54321), ("no such", OTHER), ("²", OTHER), ("", OTHER)):
             self.assertEqual(accounts.uid_of(name), expected)
-        self.assertEqual(accounts.gid_of("no such"), OTHER)
+        for name in ("54321", "no such", ""):
+            self.assertIsNone(accounts.find_uid(name))
+        # (uid_t)-1 is nobody's number: the kernel takes it for "as it is".
+        self.assertEqual(accounts.uid_of("4294967295"), OTHER)
+        self.assertEqual((accounts.gid_of("no such"), accounts.find_gid("no such")), (OTHER, None))
+        self.assertEqual(accounts.find_gid("54321"), 54321)
         self.assertEqual(accounts.gid_of(accounts.group_of(ROOT)), 0)
         self.assertEqual(accounts.group_of(GLENDA._replace(gid=54321)), "54321")
 

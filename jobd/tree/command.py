@@ -51,7 +51,7 @@ class OpenCommand(OpenText):
             raise JobError(errno.EINVAL, "cmd: an earlier write was refused; open it anew")
         try:
             command = self._extended(offset, data)
-            stored = self.node.view.tree.table.put_draft(self.node.job, command)
+            stored = self.node.view.tree.table.put_draft(self.node.job, command, actor=self.node.view.actor)
         except JobError:
             self._spoil()
             raise

@@ -195,7 +195,7 @@ class JobDirectory(FixedDirectory, JobNode):
             columns["owner"] = accounts.user_name(changes.uid)
         if changes.gid not in (None, now.gid, now.n_gid):
             columns["group"] = accounts.group_name(changes.gid)
-        self.view.tree.access.check_attributes(self.view.user, self.job.owner, columns)
+        self.view.tree.access.check_attributes(self.view.user, columns)
         if changes.name not in (None, self.name):
             if columns:
                 raise JobError(errno.EINVAL, "a new name and other attributes can't be set at once")

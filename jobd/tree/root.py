@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 import jobd
 from jobd.access import AccessError
+from jobd.jobs.actor import Actor
 from jobd.jobs.errors import JobError
 from jobd.jobs.texts import attributes, check_name, decode, parse_definition, shorten
 from jobd.ninep.errors import NinepError
@@ -18,10 +19,10 @@ from jobd.tree.growing import GrowingNode
 from jobd.tree.job import JobDirectory
 from jobd.tree.nodes import NANO, Attributes, DirectoryNode, FixedDirectory, TreeNode
 from jobd.tree.texts import Lengths, MessageNode, TextNode
-from jobd.tree.view import Failures, View
+from jobd.tree.view import Failures, View, one_line
 
 if TYPE_CHECKING:
-    from jobd.access import Access, Accounts
+    from jobd.access import Access
     from jobd.jobs.clock import IClock
     from jobd.jobs.job import Job
     from jobd.jobs.journal import Journal
@@ -46,16 +47,18 @@ class Tree:
         store: Store,
         journal: Journal,
         access: Access,
-        accounts: Accounts,
         metrics: Callable[[], str],
+        max_jobs: int | None = None,
     ) -> None:
+        """MAX_JOBS is how many jobs a user other than root may have."""
         self.clock = clock
         self.table = table
         self.runner = runner
         self.store = store
         self.journal = journal
         self.access = access
-        self.accounts = accounts
+        self.accounts = access.accounts
+        self.max_jobs = max_jobs
         self.metrics = metrics
         self.lengths = Lengths(clock.monotonic)
         self.began = clock.now_ns()
@@ -73,7 +76,8 @@ class Tree:
             raise NinepError(
                 errno.ENOENT, f"there is no tree {shorten(request.aname)} to attach: it is called ''"
             )
-        actor = user.name if request.peer is None else f"{user.name} {request.peer.description}"
+        words = user.name if request.peer is None else f"{user.name} {request.peer.description}"
+        actor = Actor(one_line(words), lambda job: self.access.check_owner(user, job.owner))
         failures = self._failures.setdefault(user.uid, Failures())
         return Root(None, "/", View(self, user, actor, failures))
 

@@ -15,6 +15,7 @@ from jobd.ninep.errors import NinepError
 
 if TYPE_CHECKING:
     from jobd.access import User
+    from jobd.jobs.actor import Actor
     from jobd.jobs.job import Job
     from jobd.tree.root import Tree
 
@@ -53,8 +54,8 @@ class View(NamedTuple):
 
     tree: Tree
     user: User
-    actor: str
-    """The user and the peer, in words: for `/events`."""
+    actor: Actor
+    """The user and the peer: in words for `/events`, and with the user's rights."""
     failures: Failures
     """Shared by all connections of the user."""
 
@@ -69,7 +70,10 @@ class View(NamedTuple):
         tree = self.tree
         owner = tree.access.owner_of_new(self.user)
         group = tree.accounts.group_of(owner)
-        return tree.table.create(name, schedule, command, owner=owner.name, group=group, actor=self.actor)
+        most = None if self.user.uid == 0 else tree.max_jobs
+        return tree.table.create(
+            name, schedule, command, owner=owner.name, group=group, actor=self.actor, most=most
+        )
 
     def change(self, path: str, change: Callable[[], Any], answer: Any = None) -> Any:
         """Make a change of PATH, and answer ANSWER when it is made; what it returns if that is None."""
