@@ -223,7 +223,9 @@ class Handlers:
                 self.fids[newnumber] = Fid(fid.node)
             return _walk_head.pack(9, _RWALK, tag, 0)
         reply = self._walk_on(fid.node, tag, newnumber, names, [])
-        return self.reserve(newnumber, self.hold(fid, reply) if newnumber == number else reply)
+        if isinstance(reply, Deferred):
+            self.reserve(newnumber, self.hold(fid, reply) if newnumber == number else reply)
+        return reply
 
     def _walk_on(self, node: Any, tag: int, number: int, names: tuple[str, ...], qids: list[bytes]) -> Reply:
         """Walk from NODE by those of NAMES that have no place in QIDS yet."""
@@ -269,8 +271,10 @@ class Handlers:
         """Open FID, with MODE as in `INode.open`; the reply is a CLS."""
         if fid.node.qid.type & QTDIR and mode & ~OCEXEC != OREAD:
             raise NinepError(errno.EISDIR)
-        file = self.hold(fid, fid.node.open(mode & ~ORCLOSE))
-        return then(file, self.opened, fid, fid.node, mode, tag, cls)
+        file = fid.node.open(mode & ~ORCLOSE)
+        if isinstance(file, Deferred):
+            return self.hold(fid, file).addCallback(self.opened, fid, fid.node, mode, tag, cls)
+        return self.opened(file, fid, fid.node, mode, tag, cls)
 
     def opened(self, file: Any, fid: Fid, node: Any, mode: int, tag: int, cls: Any) -> bytes:
         """FID is from now on NODE with the open FILE."""
@@ -340,9 +344,9 @@ class Handlers:
         """The fid is gone, whatever closing its file brings."""
         fid = self.fid(number)
         del self.fids[number]
-        return then(self.close(fid, True), self._clunked, tag)
-
-    def _clunked(self, _: Any, tag: int) -> bytes:
+        closed = self.close(fid, True)
+        if isinstance(closed, Deferred):
+            return closed.addCallback(self.done, tag, m.Rclunk)
         return m.HEAD.pack(7, _RCLUNK, tag)
 
     def close(self, fid: Fid, clunked: bool) -> Any:

@@ -142,7 +142,7 @@ UNTOUCHED = Stat(
 
 def read_record(buffer: bytes, position: int, end: int, extended: bool) -> tuple[Stat, int]:
     """The record of stat(5) at POSITION, with its size in front: (stat, where the next begins)."""
-    record, after = read_block(buffer, position, end, NUMBER16, "a stat record")
+    record, after = read_block(buffer, position, end)
     position, end = _record_head.size - 2, len(record)
     if end < position:
         raise ProtocolError("a stat record is too short")
@@ -185,7 +185,7 @@ def _stat_kind(extended: bool) -> Kind:
     """The stat of an Rstat or Twstat: the record, and its length once more in front."""
 
     def read(buffer: bytes, position: int, end: int) -> tuple[Stat, int]:
-        block, after = read_block(buffer, position, end, NUMBER16, "a stat")
+        block, after = read_block(buffer, position, end)
         stat, last = read_record(block, 0, len(block), extended)
         if last != len(block):
             raise ProtocolError(f"{len(block) - last} bytes too many after a stat record")

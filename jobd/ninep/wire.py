@@ -73,36 +73,49 @@ def _number(code: str) -> Kind:
     return Kind(read, form.pack, code)
 
 
-_qid = struct.Struct("<BIQ")
+_u16, _u32, _qid = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<BIQ")
 NUMBER8, NUMBER16, NUMBER32, NUMBER64 = map(_number, "BHIQ")
 
+# The readers below are what a server spends its time in: each does all of its work itself.
 
-def read_block(buffer: bytes, position: int, end: int, prefix: Kind, what: str) -> tuple[bytes, int]:
-    """Bytes after a PREFIX that holds their count; WHAT they are, for the complaint."""
-    count, start = prefix.read(buffer, position, end)
-    after = start + count
-    if after > end:
-        raise ProtocolError(f"a message ends in the middle of {what}")
-    return buffer[start:after], after
+
+def read_block(buffer: bytes, position: int, end: int) -> tuple[bytes, int]:
+    """Bytes after a 16 bit count of them."""
+    start = position + 2
+    if start <= end:
+        after = start + int(_u16.unpack_from(buffer, position)[0])
+        if after <= end:
+            return buffer[start:after], after
+    raise ProtocolError("a message ends in the middle of a stat")
 
 
 def read_string(buffer: bytes, position: int, end: int) -> tuple[str, int]:
-    value, after = read_block(buffer, position, end, NUMBER16, "a string")
-    return value.decode("utf-8", "surrogateescape"), after
+    """A string with its length; bytes that are no UTF-8 become surrogates."""
+    start = position + 2
+    if start <= end:
+        after = start + int(_u16.unpack_from(buffer, position)[0])
+        if after <= end:
+            return buffer[start:after].decode("utf-8", "surrogateescape"), after
+    raise ProtocolError("a message ends in the middle of a string")
 
 
 def pack_string(value: str) -> bytes:
     """A string with its length; surrogates become the bytes that they stand for."""
     encoded = value.encode("utf-8", "surrogateescape")
-    return NUMBER16.pack(len(encoded)) + encoded
+    return _u16.pack(len(encoded)) + encoded
 
 
 def _read_data(buffer: bytes, position: int, end: int) -> tuple[bytes, int]:
-    return read_block(buffer, position, end, NUMBER32, "its data")
+    start = position + 4
+    if start <= end:
+        after = start + int(_u32.unpack_from(buffer, position)[0])
+        if after <= end:
+            return buffer[start:after], after
+    raise ProtocolError("a message ends in the middle of its data")
 
 
 def _pack_data(value: bytes) -> bytes:
-    return NUMBER32.pack(len(value)) + value
+    return _u32.pack(len(value)) + value
 
 
 def _read_qid(buffer: bytes, position: int, end: int) -> tuple[Qid, int]:
@@ -118,16 +131,24 @@ def pack_qid(qid: Qid) -> bytes:
 
 
 def _read_names(buffer: bytes, position: int, end: int) -> tuple[tuple[str, ...], int]:
-    count, position = NUMBER16.read(buffer, position, end)
+    if position + 2 > end:
+        raise ProtocolError("a message ends before its names")
+    count = _u16.unpack_from(buffer, position)[0]
+    position += 2
     names = []
     for _ in range(count):
-        name, position = read_string(buffer, position, end)
-        names.append(name)
+        start = position + 2
+        if start > end:
+            raise ProtocolError("a message ends before its last name")
+        position = start + _u16.unpack_from(buffer, position)[0]
+        if position > end:
+            raise ProtocolError("a message ends in the middle of a name")
+        names.append(buffer[start:position].decode("utf-8", "surrogateescape"))
     return tuple(names), position
 
 
 def _pack_names(names: tuple[str, ...]) -> bytes:
-    return NUMBER16.pack(len(names)) + b"".join(map(pack_string, names))
+    return _u16.pack(len(names)) + b"".join(map(pack_string, names))
 
 
 def _read_qids(buffer: bytes, position: int, end: int) -> tuple[tuple[Qid, ...], int]:
@@ -140,7 +161,7 @@ def _read_qids(buffer: bytes, position: int, end: int) -> tuple[tuple[Qid, ...],
 
 
 def _pack_qids(qids: tuple[Qid, ...]) -> bytes:
-    return NUMBER16.pack(len(qids)) + b"".join(map(pack_qid, qids))
+    return _u16.pack(len(qids)) + b"".join(map(pack_qid, qids))
 
 
 STRING = Kind(read_string, pack_string)
@@ -209,6 +230,15 @@ def _unpacker(
             raise ProtocolError(f"a body of {end - start} bytes where {prefix_size} belong")
         return unpack_prefix(buffer, start) + defaults
 
+    def unpack_one(buffer: bytes, start: int, end: int) -> tuple[Any, ...]:
+        position = start + prefix_size
+        if position > end:
+            raise ProtocolError(f"a body of {end - start} bytes where {prefix_size} at least belong")
+        field, position = read_last(buffer, position, end)
+        if position != end:
+            raise ProtocolError(f"{end - position} bytes too many at the end of a message")
+        return (*unpack_prefix(buffer, start), field, *defaults)
+
     def unpack_any(buffer: bytes, start: int, end: int) -> tuple[Any, ...]:
         position = start + prefix_size
         if position > end:
@@ -225,4 +255,9 @@ def _unpacker(
             fields.extend(defaults)
         return tuple(fields)
 
-    return unpack_any if readers else unpack_fixed
+    if not readers:
+        return unpack_fixed
+    if needed == 1 == len(readers):
+        read_last = readers[0]
+        return unpack_one
+    return unpack_any
