@@ -1,0 +1,1 @@
+"""jobd as other people's 9P clients see it."""
