@@ -12,6 +12,7 @@ import tzlocal
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 
@@ -63,8 +64,9 @@ class Daemon(MultiService):
 
     def startService(self) -> None:
         """Listen, then open the store and load the jobs: nothing runs in a daemon that can't be reached."""
+        use_log_level(self._options["log-level"])
+        self._reactor.callWhenRunning(use_log_level, self._options["log-level"])
         try:
-            use_log_level(self._options["log-level"])
             self._start()
         except StartError as error:
             if self._in_background:
@@ -118,9 +120,16 @@ class Daemon(MultiService):
                 f"--fsaddr {address}: TLS is not installed: pip install 'Twisted[tls]'"
             ) from None
         except (ValueError, LookupError, TypeError, OSError) as error:
-            raise StartError(f"--fsaddr {address}: {error}") from None
+            raise StartError(f"--fsaddr {address}: {_reason(error)}") from None
         # An endpoint listens at once, or fails at once.
-        refused: list[str] = []
-        listening.addCallbacks(self._ports.append, lambda failure: refused.append(failure.getErrorMessage()))
+        refused: list[BaseException] = []
+        listening.addCallbacks(self._ports.append, lambda failure: refused.append(failure.value))
         if refused:
-            raise StartError(f"--fsaddr {address}: {refused[0]}")
+            raise StartError(f"--fsaddr {address}: {_reason(refused[0])}")
+
+
+def _reason(error: BaseException) -> str:
+    """Why something can't be listened on: twistd tells of a start that failed in 100 bytes at most."""
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -9,6 +9,7 @@ from twisted.logger import (
     InvalidLogLevelError,
     LogLevel,
     LogLevelFilterPredicate,
+    LogPublisher,
     globalLogPublisher,
 )
 
@@ -34,12 +35,21 @@ def _level(name: str) -> LogLevel:
         raise ValueError(f"there is no level {name!r}: {names} are allowed") from None
 
 
+class _Filtered(FilteringLogObserver):
+    """A log that has only what `--log-level` lets pass."""
+
+
 def use_log_level(predicate: LogLevelFilterPredicate) -> None:
-    """Let every log that was begun by now have only what PREDICATE lets pass."""
-    # Twisted begins its logs before it starts a service, and has no public list of them.
+    """Let every log that was begun by now have only what PREDICATE lets pass.
+
+    To be called again once the reactor runs: `twistd` begins its log before it starts a service, `twist`
+    after that; what is said meanwhile goes to a `LogPublisher` that waits for the log.
+    """
+    # Twisted has no public list of its logs.
     for observer in tuple(globalLogPublisher._observers):
-        globalLogPublisher.removeObserver(observer)
-        globalLogPublisher.addObserver(FilteringLogObserver(observer, [predicate]))
+        if not isinstance(observer, (_Filtered, LogPublisher)):
+            globalLogPublisher.removeObserver(observer)
+            globalLogPublisher.addObserver(_Filtered(observer, [predicate]))
 
 
 def trace_to_stderr(line: str) -> None:

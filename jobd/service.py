@@ -164,6 +164,8 @@ class JobService(Service):
             if record.watermark is not None and record.watermark > now:
                 guard = max(guard, record.watermark)
             jobs[record.id] = table.load(record, handled=int(resumed) if resumed else None)
+        if guard > now:
+            store.set_meta("guard", str(guard))
         self._scheduler.guard = guard
         table.paused = store.get_meta("paused") == "1"
         self.runner.adopt(jobs, store.unfinished_runs(), self.processes)
@@ -188,7 +190,7 @@ class JobService(Service):
         except OSError as error:
             raise JobError(error.errno or EIO, f"{path} can't be read: {error.strerror}") from None
         for problem in problems:
-            self.log.warn("{problem}", problem=problem)
+            self.log.warn("{path}: {problem}", path=path, problem=problem)
         taken_in = gatherResults([self._import(path, job) for job in found], consumeErrors=True)
 
         def failed(failure: Failure) -> None:
@@ -196,7 +198,12 @@ class JobService(Service):
             why = error.subFailure.value if isinstance(error, FirstError) else error
             self.log.error("{path}: the next start tries again: {why}", path=path, why=why)
 
+        def done(_: object) -> None:
+            self.filesystem.loading = None
+
         taken_in.addCallback(lambda _: self.store.set_meta("imported", path)).addErrback(failed)
+        self.filesystem.loading = taken_in
+        taken_in.addCallback(done)
 
     def _import(self, path: str, job: LegacyJob) -> Deferred[Any]:
         """Make JOB; what is wrong with it is logged, and only what is wrong with the disk is an error."""

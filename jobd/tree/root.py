@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 import jobd
@@ -63,6 +64,8 @@ class Tree:
         self.lengths = Lengths(clock.monotonic)
         self.began = clock.now_ns()
         """When the daemon started, in nanoseconds."""
+        self.loading: Deferred[Any] | None = None
+        """Fires when the last jobs are there; None once they are. Until then nobody is let in."""
         self._failures: dict[int, Failures] = {}
 
     def attach(self, request: Attach) -> Any:
@@ -79,7 +82,12 @@ class Tree:
         words = user.name if request.peer is None else f"{user.name} {request.peer.description}"
         actor = Actor(one_line(words), lambda job: self.access.check_owner(user, job.owner))
         failures = self._failures.setdefault(user.uid, Failures())
-        return Root(None, "/", View(self, user, actor, failures))
+        root = Root(None, "/", View(self, user, actor, failures))
+        if self.loading is None:
+            return root
+        attached: Deferred[Root] = Deferred()
+        self.loading.addBoth(lambda _: attached.callback(root))
+        return attached
 
     def statfs(self) -> Statfs:
         """Its numbers of files mean little, its type means that `tail -f` polls."""

@@ -350,8 +350,8 @@ class ManyJobsTest(TreeTest):
         counts = []
         for count in (5, 5000):
             self.load_until(count)
-            self.calls_of_a_few_requests()
-            counts.append(self.calls_of_a_few_requests())
+            # The least of some, since now and then a cache is made anew.
+            counts.append(min(self.calls_of_a_few_requests() for _ in range(4)))
         self.assertEqual(counts[0], counts[1])
 
     def load_until(self, count: int) -> None:
