@@ -152,7 +152,10 @@ class LinuxHandlers(Handlers):
     # Attributes
 
     def getattr(self, tag: int, number: int, mask: int) -> Reply:
-        return then(self.fid(number).node.stat(), self._have_stat, tag, mask)
+        stat = self.fid(number).node.stat()
+        if isinstance(stat, Deferred):
+            return stat.addCallback(self._have_stat, tag, mask)
+        return self._have_stat(stat, tag, mask)
 
     def _have_stat(self, stat: Stat, tag: int, mask: int) -> bytes:
         return _getattr_head.pack(160, _RGETATTR, tag, mask & GETATTR_BASIC) + stat.attributes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,8 @@ from jobd.ninep.interfaces import (
     SetStat,
 )
 from jobd.ninep.stat import UNTOUCHED, Stat, requested_changes
-from jobd.ninep.wire import NUMBER16
 
+_stat_head = struct.Struct("<IBHH")
 _RSTAT = m.TYPES[m.Rstat]
 _UNKNOWN_MODES = 0x0C
 _SPECIAL = DMSYMLINK | DMLINK | DMDEVICE | DMNAMEDPIPE | DMSOCKET
@@ -104,12 +105,15 @@ class Plan9Handlers(Handlers):
 
     def stat(self, tag: int, number: int) -> Reply:
         """By the manual's stat."""
-        return then(self.fid(number).node.stat(), self._have_stat, tag)
+        stat = self.fid(number).node.stat()
+        if isinstance(stat, Deferred):
+            return stat.addCallback(self._have_stat, tag)
+        return self._have_stat(stat, tag)
 
     def _have_stat(self, stat: Stat, tag: int) -> bytes:
         record = stat.record(self.dialect.extended)
         size = len(record)
-        return self.fitting(m.HEAD.pack(9 + size, _RSTAT, tag) + NUMBER16.pack(size) + record)
+        return self.fitting(_stat_head.pack(9 + size, _RSTAT, tag, size) + record)
 
     def wstat(self, tag: int, number: int, stat: Stat) -> Reply:
         """All changes or none; a stat that changes nothing asks to have everything on disk."""
