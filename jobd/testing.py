@@ -64,7 +64,8 @@ class FakeClock(MemoryReactorClock):
         return self._monotonic
 
     def call_later(self, delay: float, function: Callable[..., object], *args: Any) -> Any:
-        return self.callLater(delay, function, *args)
+        # In whole microseconds, and never none of them: else rounding could make an instant that never comes.
+        return self.callLater(max(1e-6, round(delay, 6)) if delay > 0 else 0, function, *args)
 
     def every_second(self, function: Callable[[], object]) -> Callable[[], None]:
         self._ticks.append(function)

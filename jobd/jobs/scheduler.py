@@ -129,7 +129,7 @@ class Scheduler:
         elif self._running:
             if len(self._heap) >= self._crowded:
                 # Jobs that are stopped, started and edited all the time leave many that count no more.
-                self._heap = [entry for entry in self._heap if entry[0] == entry[2].next]
+                self._heap = list({entry for entry in self._heap if entry[0] == entry[2].next})
                 heapq.heapify(self._heap)
                 self._crowded = max(CROWD, 2 * len(self._heap))
             heapq.heappush(self._heap, (job.next, job.id, job))
