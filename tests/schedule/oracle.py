@@ -1,17 +1,21 @@
 """What schedules should do, told a second time and without the code under test.
 
 `expressions` makes random cron expressions, each with a predicate on naive datetimes that is put together
-item by item from what the grammar means.  `due` watches a zone's clock minute by minute.
+item by item from what the grammar means.  `due` watches a zone's clock minute by minute.  `parsed` is the one
+function here that calls the code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from hypothesis import reject
 from hypothesis import strategies as st
+
+from jobd.schedule import Schedule, ScheduleError
 
 Matches = Callable[[datetime], bool]
 
@@ -202,6 +206,16 @@ def on_day(made: Made, day: datetime) -> Made:
         made.fixed,
         lambda time: time.date() == day.date() and made.matches(time),
     )
+
+
+def parsed(made: Made, zone: str, **how: Any) -> Schedule:
+    """The schedule of a random expression; for a law that isn't about those that have no day."""
+    try:
+        return Schedule.parse(made.text, zone, **how)
+    except ScheduleError as error:
+        if "there is no such day" not in str(error):
+            raise
+        reject()
 
 
 class OneChange(tzinfo):

@@ -28,6 +28,7 @@ from tests.schedule.oracle import (
     expressions,
     local,
     on_day,
+    parsed,
     seconds,
 )
 
@@ -174,7 +175,7 @@ class AnyChange(SynchronousTestCase):
         )
         def law(made: Made, change: tuple[str, int], rule: str) -> None:
             zone, instant = change
-            schedule = Schedule.parse(made.text, zone, dst=rule)
+            schedule = parsed(made, zone, dst=rule)
             self.assertEqual(schedule.fixed, made.fixed)
             days = instant - A_DAY * 3 // 2, instant + A_DAY * 3 // 2
             expected = due(made.matches, ZoneInfo(zone), days, rule if made.fixed else None)
@@ -218,8 +219,8 @@ class AnyChange(SynchronousTestCase):
         )
         def law(made: Made, change: tuple[str, int], rule: str) -> None:
             zone, instant = change
-            own = Schedule.parse(made.text, zone, dst=rule)
-            reference = Schedule.parse(made.text, zone, dst=rule, evaluator=CroniterEvaluator)
+            own = parsed(made, zone, dst=rule)
+            reference = parsed(made, zone, dst=rule, evaluator=CroniterEvaluator)
             self.assertEqual(own.next_epoch(instant - A_DAY), reference.next_epoch(instant - A_DAY))
 
         law()

@@ -19,7 +19,7 @@ from jobd.schedule.evaluator import END, CalendarEvaluator
 from jobd.schedule.expression import Expression
 from jobd.schedule.reference import CroniterEvaluator
 from jobd.schedule.zones import Zone
-from tests.schedule.oracle import Made, expressions
+from tests.schedule.oracle import Made, expressions, parsed
 
 UTC = timezone.utc
 ZONE_NAMES = sorted(available_timezones())
@@ -56,7 +56,7 @@ class Times(SynchronousTestCase):
             st.datetimes(timezones=st.timezones() | st.just(UTC)),
         )
         def law(made: Made, zone: str, rule: str, after: datetime) -> None:
-            found = Schedule.parse(made.text, zone, dst=rule).next(after)
+            found = parsed(made, zone, dst=rule).next(after)
             self.assertTrue(found is None or found > after, found)
 
         law()
@@ -67,7 +67,7 @@ class Times(SynchronousTestCase):
         @settings(deadline=None, max_examples=200)
         @given(expressions("0223334"), st.sampled_from(ZONE_NAMES), st.integers(0, END), st.data())
         def law(made: Made, zone: str, after: int, data: st.DataObject) -> None:
-            schedule = Schedule.parse(made.text, zone)
+            schedule = parsed(made, zone)
             found = schedule.next_epoch(after)
             if found is not None:
                 between = data.draw(st.integers(after, found - 1))
