@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,10 +13,10 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 
-from jobd.access import Access, identify
+from jobd.access import Access, IPeer, identify
 from jobd.endpoints import endpoint_description
 from jobd.jobs import processes
 from jobd.jobs.errors import JobError
@@ -25,6 +25,8 @@ from jobd.ninep.protocol import NinepFactory
 from jobd.service import JobService
 
 NO_ZONE = "the local time zone has no IANA name: set TZ to one, such as TZ=Europe/Berlin"
+
+NO_TLS = "TLS is not installed: pip install 'jobd[tls]'"
 
 
 class StartError(Exception):
@@ -87,11 +89,13 @@ class Daemon(MultiService):
             max_runs=options["max-runs"],
             stop_wait=options["stop-wait"],
             jobs_mode=options["jobs-mode"],
+            max_jobs=options["max-jobs-per-user"],
         )
         self.addService(jobs)
+        certified = self._certified()
         self._factory = factory = NinepFactory(
             None,
-            identify=lambda transport: identify(transport, options["trust-tcp"]),
+            identify=lambda transport: identify(transport, options["trust-tcp"], certified),
             trace=trace_to_stderr if options["debug"] else None,
         )
         for address in options["fsaddr"]:
@@ -112,13 +116,35 @@ class Daemon(MultiService):
         closed.addCallback(lambda _: deferLater(self._reactor, 0))
         return closed.addCallback(lambda _: maybeDeferred(super(Daemon, self).stopService))
 
+    def _certified(self) -> Callable[[Any, str], IPeer] | None:
+        """What makes the peer of a TLS transport; None where nobody has said whom certificates are."""
+        path = self._options["tls-users"]
+        if path is None:
+            return None
+        try:
+            from jobd import tls
+        except ImportError:
+            raise StartError(f"--tls-users {path}: {NO_TLS}") from None
+        try:
+            users = tls.read_users(path)
+        except (ValueError, OSError) as error:
+            raise StartError(f"--tls-users {path}: {_reason(error)}") from None
+        return lambda transport, place: tls.CertifiedPeer(transport, place, users)
+
+    def _endpoint(self, address: str) -> IStreamServerEndpoint:
+        description = endpoint_description(address)
+        if description.startswith("ssl:"):
+            from jobd.tls import tls_endpoint
+
+            return tls_endpoint(self._reactor, description, self._options["tls-ca"])
+        endpoint: IStreamServerEndpoint = serverFromString(self._reactor, description)
+        return endpoint
+
     def _listen(self, address: str, factory: NinepFactory) -> None:
         try:
-            listening = serverFromString(self._reactor, endpoint_description(address)).listen(factory)
-        except (ImportError, NameError):
-            raise StartError(
-                f"--fsaddr {address}: TLS is not installed: pip install 'Twisted[tls]'"
-            ) from None
+            listening = self._endpoint(address).listen(factory)
+        except ImportError:
+            raise StartError(f"--fsaddr {address}: {NO_TLS}") from None
         except (ValueError, LookupError, TypeError, OSError) as error:
             raise StartError(f"--fsaddr {address}: {_reason(error)}") from None
         # An endpoint listens at once, or fails at once.

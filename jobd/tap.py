@@ -57,7 +57,10 @@ class Options(usage.Options):
             "all",
             "Whether the owner of a local TCP peer's socket is believed: all, users (all but root) or none.",
         ],
+        ["tls-ca", None, None, "Who signs the certificates of TLS clients: a PEM file."],
+        ["tls-users", None, None, "Which certificate is which user: a file of lines NAME = USER."],
         ["jobs-mode", None, "0711", "The mode of a new job's directory."],
+        ["max-jobs-per-user", None, "1000", "Jobs that a user other than root may have."],
         ["max-runs", None, None, "Runs at a time; due ones wait in order (8 a core, at least 64)."],
         ["stop-wait", None, "0s", "How long a stop waits for runs before it leaves them running and goes."],
     ]
@@ -89,8 +92,21 @@ class Options(usage.Options):
             default_max_runs() if self["max-runs"] is None else _checked("max-runs", self["max-runs"], _count)
         )
         self["trust-tcp"] = _checked("trust-tcp", self["trust-tcp"], _trust)
+        self["max-jobs-per-user"] = _checked("max-jobs-per-user", self["max-jobs-per-user"], _count)
+        self._check_tls()
         if self["anonymous"] is not None:
             self["anonymous"] = _checked("anonymous", self["anonymous"], _user)
+
+    def _check_tls(self) -> None:
+        """The two options of TLS go together, and with an address that speaks it."""
+        for option, other in (("tls-ca", "tls-users"), ("tls-users", "tls-ca")):
+            if self[option] is None:
+                continue
+            if self[other] is None:
+                raise usage.UsageError(f"--{option} {self[option]}: --{other} FILE is needed too")
+            if not any(address.startswith("ssl:") for address in self["fsaddr"]):
+                raise usage.UsageError(f"--{option} {self[option]}: no --fsaddr is ssl:")
+            self[option] = os.path.abspath(self[option])
 
 
 def _checked(option: str, text: str, parse: Any) -> Any:

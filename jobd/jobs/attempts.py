@@ -89,6 +89,7 @@ class Attempts:
     def _spawn(self, run: Run) -> None:
         command = self._launcher.command(run.job, run)
         reader, writer = make_pipe()
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             run.reader = self._reader(run, reader)
             with command.files() as files:
@@ -97,10 +98,11 @@ class Attempts:
                     command.argv[0],
                     command.argv,
                     command.environment,
-                    childFDs={**files, 1: writer, 2: writer},
+                    childFDs={**files, 0: null, 1: writer, 2: writer},
                 )
         finally:
             os.close(writer)
+            os.close(null)
         run.identity = self._processes.identify(run.process.pid)
         run.output = self._journal.output_of(run.job, run.number)
         self.running[run.run_id] = run

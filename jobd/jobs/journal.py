@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from twisted.logger import Logger
+
 from jobd.jobs.capture import Capture
 from jobd.jobs.run import FAILED, KILLED, LOST, MISSED, OK, REPLACED, SKIPPED, TIMEOUT, Run
 from jobd.jobs.texts import attributes, instant, stamp
@@ -33,6 +35,8 @@ _ENDS = {
 
 class Journal:
     """Writes down what happens, as it happens."""
+
+    log = Logger()
 
     def __init__(self, clock: IClock, logs: SegmentStore) -> None:
         self._clock = clock
@@ -65,13 +69,13 @@ class Journal:
         """ACTOR made a change to JOB."""
         if what == "options":
             self.log_of(job).set_keep(job.options.keep_log)
-        self._event(what, [("job", job.name), *more.items(), ("by", actor)])
+        self._audit(what, [("job", job.name), *more.items(), ("by", actor)])
         if what in ("started", "stopped"):
             self.note(job, what)
 
     def whole(self, what: str, actor: str) -> None:
         """ACTOR made a change to everything."""
-        self._event(what, [("by", actor)])
+        self._audit(what, [("by", actor)])
 
     def clock_stepped(self, seconds: float) -> None:
         """The wall clock was set, or the machine was suspended."""
@@ -154,6 +158,11 @@ class Journal:
             number, _, kind = name.partition(".")
             if kind and int(number) <= job.last_run - job.options.keep_runs and int(number) not in job.active:
                 self._logs.remove(f"{job.id}/{name}")
+
+    def _audit(self, kind: str, pairs: list[tuple[str, object]]) -> None:
+        """A change that somebody made: the log of the daemon tells of it too."""
+        self._event(kind, pairs)
+        self.log.info("{change}", change=f"{kind} {attributes(pairs)}")
 
     def _event(self, kind: str, pairs: list[tuple[str, object]], now_ns: int | None = None) -> None:
         self.events.append(stamp(now_ns or self._clock.now_ns()) + f"{kind} {attributes(pairs)}\n".encode())

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from jobd.ninep.errors import NinepError
-from jobd.tree.nodes import NANO, Attributes, TreeNode
+from jobd.tree.nodes import NANO, READ, Attributes, TreeNode
 from jobd.tree.view import View
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class JobNode(TreeNode):
     mode = 0o444
     private = False
     """Whether it is the owner's unless the mode of the directory lets group or others read."""
+    _checked: tuple[int, str, str] | None = None
+    """The rights that gave leave to read it."""
 
     def __init__(self, parent: Any, name: str, view: View) -> None:
         super().__init__(parent, name, view)
@@ -37,6 +39,13 @@ class JobNode(TreeNode):
         if self.private:
             mode &= 0o700 | (0o070 if job.mode & 0o040 else 0) | (0o007 if job.mode & 0o004 else 0)
         return Attributes(mode, job.owner, job.group, self.changed() / NANO)
+
+    def recheck(self) -> None:
+        job = self.job
+        rights = job.mode, job.owner, job.group
+        if rights != self._checked:
+            self.check(READ)
+            self._checked = rights
 
     def changed(self) -> int:
         """When it last changed, in nanoseconds."""

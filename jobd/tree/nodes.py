@@ -133,6 +133,9 @@ class TreeNode(Node):
             self.refuse(sentence, errno.EACCES)
         raise NinepError(errno.EACCES, sentence)
 
+    def recheck(self) -> None:
+        """Refuse where what was opened for reading may not be read any more."""
+
     def create(self, name: str, perm: int, mode: int, gid: int | None) -> Any:
         self.refuse("a job is made by mkdir in /jobs or a message to /clone, and has its files", name=name)
 

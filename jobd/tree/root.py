@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 import jobd
@@ -38,6 +39,8 @@ ROOT, CLONE, CTL, ERROR, EVENTS, METRICS, VERSION, JOBS = range(1, 9)
 @implementer(IFilesystem)
 class Tree:
     """All of jobd as a file system."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -73,6 +76,11 @@ class Tree:
         try:
             user = self.access.admit(request.peer, request.uname, request.n_uname)
         except AccessError as error:
+            where = "" if request.peer is None else request.peer.description
+            self.log.warn(
+                "refused attach {attach}",
+                attach=attributes([("why", one_line(str(error))), ("by", one_line(where))]),
+            )
             # The sentence goes over the wire: who is refused here has no /error to read.
             raise NinepError(error.errno, str(error), ename=str(error)) from None
         if request.aname not in ("", "/"):

@@ -135,6 +135,7 @@ class OpenWait(OpenFile):
             return (history_line(node.record()).encode() + b"\n")[offset : offset + count]
 
         node = self._node
+        node.recheck()
         waiting = node.view.tree.runner.wait(node.job, node.run_number)
         return line(None) if waiting is None else waiting.addCallback(line)
 

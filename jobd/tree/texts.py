@@ -42,6 +42,7 @@ class Reader(OpenFile):
         self._fixed = False
 
     def read(self, offset: int, count: int) -> Any:
+        self.node.recheck()
         if not self._fixed or offset == 0:
             self.fix()
             self._fixed = True

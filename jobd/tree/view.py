@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobd.jobs.errors import JobError
-from jobd.jobs.texts import stamp
+from jobd.jobs.texts import attributes, stamp
 from jobd.ninep.errors import NinepError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from jobd.jobs.actor import Actor
     from jobd.jobs.job import Job
     from jobd.tree.root import Tree
+
+_log = Logger()
 
 REMEMBERED = 16
 """Failed changes that `/error` keeps for a user."""
@@ -62,6 +65,8 @@ class View(NamedTuple):
     def refuse(self, path: str, error: JobError) -> NinepError:
         """Remember that a change of PATH failed, and give what the client is told."""
         sentence = " ".join(str(error).split())
+        refused = attributes([("path", one_line(path)), ("why", one_line(sentence)), ("by", self.actor)])
+        _log.info("refused {change}", change=refused)
         self.failures.add(self.tree.clock.now_ns(), path, sentence)
         return NinepError(error.errno, sentence)
 
