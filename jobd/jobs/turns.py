@@ -22,15 +22,19 @@ class Turns:
         Who cancels the answer does not cancel the change, which may be on disk already.
         """
         answer: Deferred[_T] = Deferred()
-        Deferred.fromCoroutine(self._in_turn(key, change)).addCallbacks(answer.callback, answer.errback)
+        Deferred.fromCoroutine(self._in_turn(key, change, answer))
         return answer
 
-    async def _in_turn(self, key: Hashable, change: Coroutine[Any, Any, _T]) -> _T:
+    async def _in_turn(self, key: Hashable, change: Coroutine[Any, Any, _T], answer: Deferred[_T]) -> None:
         lock = self._locks.setdefault(key, DeferredLock())
         await lock.acquire()
         try:
-            return await change
-        finally:
-            lock.release()
-            if not lock.locked and not lock.waiting:
-                self._locks.pop(key, None)
+            result = await change
+        except Exception:
+            answer.errback()
+        else:
+            answer.callback(result)
+        # Now that this one is answered, the next may begin.
+        lock.release()
+        if not lock.locked and not lock.waiting:
+            self._locks.pop(key, None)
