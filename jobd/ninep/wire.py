@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from jobd.ninep.errors import ProtocolError
@@ -32,19 +33,26 @@ class Kind(NamedTuple):
     """The struct module's letter, of a kind that is one number."""
 
 
-class Extended(NamedTuple):
+# The marks of fields below are equal to themselves only: Python 3.10 takes an Annotated for another
+# whose marks are equal.
+
+
+@dataclass(frozen=True, eq=False)
+class Extended:
     """A field that 9P2000.u and 9P2000.L have and 9P2000 has not: its default stands in there."""
 
     kind: Kind
 
 
-class Optional(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Optional:
     """A last field that some clients leave out: its default stands in then."""
 
     kind: Kind
 
 
-class PerDialect(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class PerDialect:
     """A field whose kind differs: one for 9P2000, one for 9P2000.u and 9P2000.L."""
 
     plain: Kind
