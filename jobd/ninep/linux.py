@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from jobd.ninep.errors import NinepError, ProtocolError
 from jobd.ninep.interfaces import OAPPEND, OEXEC, OREAD, OTRUNC, QTDIR, QTSYMLINK, Qid, SetStat
-from jobd.ninep.stat import ninep_mode, unix_permissions
+from jobd.ninep.stat import ninep_mode, split_time, unix_permissions
 
 # Flags of Tlopen and Tlcreate.
 L_ACCMODE, L_CREATE, L_EXCL, L_TRUNC = 0o3, 0o100, 0o200, 0o1000
@@ -31,7 +31,6 @@ F_RDLCK, F_WRLCK, F_UNLCK = 0, 1, 2  # Tlock, Tgetlock
 
 DT_DIR, DT_REG, DT_LNK = 4, 8, 10  # Rreaddir
 
-_NS = 1_000_000_000
 _dirent = struct.Struct("<BIQQBH")  # qid cookie type, and the length of the name
 
 
@@ -101,7 +100,7 @@ def _time(valid: int, bit: int, set_bit: int, seconds: int, nanoseconds: int) ->
     """A time of Tsetattr: -1.0 is the server's now."""
     if not valid & bit:
         return None
-    return seconds + nanoseconds / _NS if valid & set_bit else -1.0
+    return seconds + nanoseconds / 1e9 if valid & set_bit else -1.0
 
 
 def setattr_of_changes(changes: SetStat) -> tuple[int, ...]:
@@ -127,6 +126,6 @@ def setattr_of_changes(changes: SetStat) -> tuple[int, ...]:
             valid |= bit
             if time >= 0:
                 valid |= set_bit
-                seconds, nanoseconds = divmod(int(time * _NS), _NS)
+                seconds, nanoseconds = split_time(time)
         fields += [seconds, nanoseconds]
     return (valid, *fields)

@@ -6,6 +6,7 @@ of such records.  Rgetattr of 9P2000.L carries what stat(2) knows.
 
 from __future__ import annotations
 
+import math
 import stat as unix
 import struct
 from typing import NamedTuple
@@ -31,7 +32,6 @@ _record_tail = struct.Struct("<III")  # n_uid n_gid n_muid
 _attributes = struct.Struct("<BIQIIIQQQQQQQQQQQQQQQ")
 
 _U16, _U32, _U64 = 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-_NS = 1_000_000_000
 
 _UNIX_TYPES = {
     DMDIR: unix.S_IFDIR,
@@ -127,9 +127,9 @@ class Stat(_Fields):
             self.length,
             4096,
             (self.length + 511) // 512,
-            *_split(self.atime),
-            *_split(self.mtime),
-            *_split(self.ctime),
+            *split_time(self.atime),
+            *split_time(self.mtime),
+            *split_time(self.ctime),
             *(0, 0, 0, 0),  # btime, gen and data_version, which the reply's mask never claims
         )
 
@@ -284,7 +284,7 @@ def device_number(extension: str) -> int:
         return 0
 
 
-def _split(time: float) -> tuple[int, int]:
-    """Seconds and nanoseconds, as two 64 bit numbers."""
-    whole, part = divmod(int(time * _NS), _NS)
-    return whole & _U64, part
+def split_time(time: float) -> tuple[int, int]:
+    """Seconds and nanoseconds of a time, as two 64 bit numbers."""
+    whole = math.floor(time)
+    return whole & _U64, int((time - whole) * 1e9)
