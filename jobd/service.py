@@ -32,7 +32,7 @@ from jobd.jobs.proctable import MachineProcesses, ProcessTable
 from jobd.jobs.runner import Runner
 from jobd.jobs.scheduler import Scheduler
 from jobd.jobs.segments import SegmentStore
-from jobd.jobs.store import Store, StoreError
+from jobd.jobs.store import Store, StoreError, check_ours
 from jobd.jobs.table import JobTable
 from jobd.jobs.texts import decode
 from jobd.tree import Tree
@@ -128,7 +128,7 @@ class JobService(Service):
             self._clock,
             dispatch=self.runner.fire,
             missed=self.runner.missed,
-            held=store.has_instant,
+            held=self.runner.holds,
             exhausted=self._rests,
             stepped=self._clock_stepped,
         )
@@ -185,6 +185,8 @@ class JobService(Service):
         path = os.path.join(self._directory, LEGACY)
         if self.store.get_meta("imported") is not None or not os.path.exists(path):
             return
+        # Its commands run as the user of the daemon.
+        check_ours(path)
         try:
             found, problems = read_jobs_db(path)
         except OSError as error:

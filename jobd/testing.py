@@ -313,15 +313,16 @@ class FakeDisk:
             if not self.slow:
                 self.commit()
 
-    def commit(self, most: int | None = None) -> None:
-        """Commit what waits, or the first MOST of it."""
+    def commit(self, most: int | None = None, *, answer: bool = True) -> None:
+        """Commit what waits, or the first MOST of it; without ANSWER the daemon does not hear of it."""
         while self._waiting and (most is None or most > 0):
             change = self._waiting.pop(0)
             if self.refuse(change):
                 change.error = StoreError(errno.EIO, "the disk under the database failed to read or write")
             else:
                 Transactions(self._connection).commit([change])
-            change.answer()
+            if answer:
+                change.answer()
             most = None if most is None else most - 1
 
     def lose(self) -> None:

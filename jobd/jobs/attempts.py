@@ -82,7 +82,9 @@ class Attempts:
         run.exit = run.signal = run.sent = None
         try:
             self._spawn(run)
-        except (OSError, JobError, ValueError) as error:
+        except Exception as error:
+            if not isinstance(error, (OSError, JobError)):
+                self.log.failure("run {n} of {job}", n=run.number, job=run.job.name)
             self._stop_reading(run)
             self.ended(run, f"not started: {error}")
 

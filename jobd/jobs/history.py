@@ -57,6 +57,10 @@ class History:
         job.last_run += 1
         return job.last_run
 
+    def has_instant(self, job: Job, instant: int) -> bool:
+        """Whether JOB has a record for INSTANT."""
+        return self._store.has_instant(job.id, instant)
+
     def unrecorded(self, job: Job, after: int) -> Callable[[int], int | None]:
         """What gives JOB's next instant, less those that have a record, for instants later than AFTER.
 

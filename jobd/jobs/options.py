@@ -57,7 +57,6 @@ class Options(NamedTuple):
     """Runs whose history and output are kept."""
     max_output: int = 1 << 20
     """Bytes of a run's output that are kept."""
-    on_failure: str = ""
 
 
 DEFAULTS = Options()

@@ -93,6 +93,11 @@ class Runner:
             self._history.gap(job, number, plan.missed)
         self._next_in_line(job)
 
+    def holds(self, job: Job, instant: int) -> bool:
+        """Whether JOB has a run for INSTANT already, in its history, in progress or in line."""
+        waiting = any(run.scheduled == instant for run in (*job.queue, *job.active.values()))
+        return waiting or self._history.has_instant(job, instant)
+
     def fire_at_boot(self, jobs: Iterable[Job]) -> None:
         """The machine was started: those of JOBS that are `@reboot` run."""
         now = self._clock.now_ns() // NANO
@@ -188,8 +193,10 @@ class Runner:
                 self._free -= 1
                 run.holds_slot = True
                 self._attempts.adopt(run, identity)
-            elif record.detail and not record.pid:
+            elif record.detail and not record.pid and (job.started or run.by_hand):
                 self._retry_later(run)
+            elif record.detail and not record.pid:
+                self._finish(run, FAILED, record.detail)
             else:
                 self._finish(
                     run, LOST, "it ended while jobd was away" if record.pid else "jobd died at its start"

@@ -47,12 +47,12 @@ class Scheduler:
         *,
         dispatch: Callable[[Job, int], object],
         missed: Callable[[Job, int, int], object],
-        held: Callable[[int, int], bool] = lambda _job, _instant: False,
+        held: Callable[[Job, int], bool] = lambda _job, _instant: False,
         exhausted: Callable[[Job], object] = lambda _job: None,
         stepped: Callable[[float], object] = lambda _seconds: None,
     ) -> None:
         """`dispatch(job, instant)` starts a run; `missed(job, after, until)` deals with the instants
-        later than AFTER and up to UNTIL; `held(job.id, instant)` says whether the history has a run for it;
+        later than AFTER and up to UNTIL; `held(job, instant)` says whether there is a run for it already;
         `exhausted(job)` is told of a job that has no further instant, and `stepped(seconds)` when the clock
         was set.
         """
@@ -178,7 +178,7 @@ class Scheduler:
                 self._handle_gap(job, instant - 1 if job.watermark is None else job.watermark)
             else:
                 job.watermark = instant
-                if instant > self.guard or not self._held(job.id, instant):
+                if instant > self.guard or not self._held(job, instant):
                     self._dispatch(job, instant)
         except Exception:
             self.log.failure("job {name} at {instant}", name=job.name, instant=instant)
