@@ -16,11 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # mounts it at /tmp/own. `runs JOB` counts runs that ended well.
 PRELUDE = f"""
 set -e
-mount -t tmpfs tmp /host/tmp
+mount -t tmpfs state /host/media
 mount --bind /proc /host/proc
 mount --bind /dev /host/dev
 date -s '2026-06-01 11:59:50' >/dev/null
-host env TZ=UTC PYTHONPATH={ROOT} {sys.executable} -m jobd --fsaddr 127.0.0.1:5641 --dbdir /tmp/state \\
+host env TZ=UTC PYTHONPATH={ROOT} {sys.executable} -m jobd --fsaddr 127.0.0.1:5641 --dbdir /media/state \\
     >/tmp/daemon.log 2>&1 &
 mkdir /tmp/own
 until mount -t 9p -o trans=tcp,port=5641 127.0.0.1 /tmp/own 2>/dev/null; do usleep 200000; done
