@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -77,6 +78,11 @@ class Daemon(MultiService):
 
     def _start(self) -> None:
         options = self._options
+        if len(set(os.getresuid())) > 1:
+            # What it starts could take back the user that it was.
+            raise StartError(
+                "it runs as two users at once: twistd's --euid keeps root at hand, --uid does not"
+            )
         processes.seal_inherited()
         jobs = JobService(
             self._reactor,

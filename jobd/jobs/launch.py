@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from errno import EPERM
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobd.jobs.errors import JobError
+from jobd.jobs.shadow import why_unusable
 from jobd.jobs.texts import instant
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SCRIPT_FD = 3
+NO_ID = 0xFFFFFFFF
+"""(uid_t)-1: setresuid(2) takes it for "leave it as it is", which is root."""
+DAY = 86400
 
 SHELL_OWNED = frozenset({"PWD", "OLDPWD", "SHLVL", "OPTIND", "LINENO", "PPID", "UID", "EUID", "_"})
 """Variables that a shell sets for itself, whatever it is given; some it lets nobody set. Never handed on."""
@@ -53,12 +58,20 @@ class Account(NamedTuple):
 
 
 def look_up(name: str) -> Account:
-    """The account NAME of this machine; JobError where there is none. Asks the password and group files."""
+    """The account NAME of this machine; JobError where there is none to run as.
+
+    Asks the password, group and shadow files.
+    """
     try:
         entry = pwd.getpwnam(name)
-    except KeyError:
+    except (KeyError, ValueError):
         raise JobError(EPERM, f"there is no user {name} on this machine") from None
     groups = tuple(sorted(os.getgrouplist(name, entry.pw_gid)))
+    if not all(0 <= number < NO_ID for number in (entry.pw_uid, entry.pw_gid, *groups)):
+        raise JobError(EPERM, f"the account of {name} has no number that a process can have")
+    # Root is the daemon itself, and its password says nothing of its jobs.
+    if entry.pw_uid != 0 and (why := why_unusable(name, int(time.time()) // DAY)):
+        raise JobError(EPERM, why)
     return Account(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir or "/")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -32,11 +33,34 @@ def make_pipe() -> tuple[int, int]:
 
 
 def reopen_pipe(pid: int) -> int | None:
-    """Our reading end of the pipe that process PID writes its output to; None where it has none now."""
+    """Our reading end of the pipe that process PID writes its output to; None where it has none now.
+
+    PID does as it likes: it may have put a file there that we may read and it may not, which O_PATH allows
+    it, or a device that we must not open.  So we look first, at what is then opened.
+    """
     try:
-        return os.open(f"/proc/{pid}/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = os.open(f"/proc/{pid}/fd/1", os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        if not _is_pipe(found):
+            return None
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    finally:
+        os.close(found)
+
+
+def _is_pipe(fd: int) -> bool:
+    """Whether FD is a pipe without a name: a FIFO in a directory may be anybody's."""
+    ends = os.pipe()
+    try:
+        own, found = os.fstat(ends[0]), os.fstat(fd)
+    finally:
+        for end in ends:
+            os.close(end)
+    return stat.S_ISFIFO(found.st_mode) and found.st_dev == own.st_dev
 
 
 class PipeReader:

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -306,6 +307,7 @@ def _lock(directory: str) -> int:
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
             salvage.sync_directory(os.path.dirname(directory))
+        check_ours(directory)
         lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _unusable(directory, error) from error
@@ -320,6 +322,15 @@ def _lock(directory: str) -> int:
     with contextlib.suppress(OSError):  # a full disk
         os.pwrite(lock, b"%-10d\n" % os.getpid(), 0)
     return lock
+
+
+def check_ours(path: str) -> None:
+    """StoreError where others may change what is at PATH, and with it what runs as whom."""
+    found = os.stat(path)
+    if found.st_uid not in (0, os.geteuid()):
+        raise StoreError(errno.EPERM, f"{path} belongs to another user (uid {found.st_uid})")
+    if found.st_mode & stat.S_IWOTH:
+        raise StoreError(errno.EPERM, f"{path} can be written by everybody")
 
 
 def _unusable(directory: str, error: OSError) -> StoreError:

@@ -1,0 +1,585 @@
+"""Nobody runs a command as somebody else, nor reads what is another's, by any option, name or race."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pwd
+import re
+import shutil
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobd.access import Access, Accounts, Peer, User
+from jobd.jobs import launch
+from jobd.jobs.errors import JobError
+from jobd.jobs.output import make_pipe, reopen_pipe
+from jobd.jobs.shadow import why_unusable
+from jobd.ninep import messages as m
+from jobd.ninep.errors import NinepError
+from jobd.ninep.interfaces import OREAD, OWRITE, SetStat
+from jobd.ninep.testing import wire
+from jobd.testing import MemoryJobd
+from tests.security import ALICE, BOB, Client, Jobd, SecurityTest, acting_as, uid_of, wait_until
+
+HOOK = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void loaded(void)
+{
+    FILE *file = fopen(getenv("SEEN") ? getenv("SEEN") : "/dev/null", "a");
+    if (file) { fprintf(file, "%d\\n", (int)geteuid()); fclose(file); }
+}
+"""
+
+
+class DeputyTest(SecurityTest):
+    """One user who tries to be another, through root's jobd."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.jobd = Jobd(self)
+        self.root, self.alice, self.bob = (self.jobd.user(name) for name in ("root", ALICE, BOB))
+        self.place = self.jobd.directory / "place"
+        self.place.mkdir(mode=0o1777)
+        self.place.chmod(0o1777)
+
+    def test_environment(self) -> None:
+        """No variable of a job reaches a process that is not yet its owner's."""
+        seen = self.place / "seen"
+        seen.touch(0o666)
+        seen.chmod(0o666)
+        hook = self.place / "hook"
+        hook.write_text(f"id -u >>{seen}\n")
+        hook.chmod(0o755)
+        for program in ("setpriv", "nice", "prlimit", "sh", "id"):
+            fake = self.place / program
+            fake.write_text(f"#!/bin/sh\n/usr/bin/id -u >>{seen}\n")
+            fake.chmod(0o755)
+        variables = {
+            "PATH": str(self.place),
+            "ENV": str(hook),
+            "BASH_ENV": str(hook),
+            "IFS": "/",
+            "SEEN": str(seen),
+        }
+        variables |= {
+            "LD_LIBRARY_PATH": str(self.place),
+            "GCONV_PATH": str(self.place),
+            "PYTHONPATH": str(self.place),
+        }
+        library = self.library()
+        if library:
+            variables |= {"LD_PRELOAD": library}
+        options = "".join(f"env {name}={value}\n" for name, value in variables.items())
+        self.alice.make("trap", "/usr/bin/id -u", options + "nice 5\nlimit nofile 64\numask 000\n")
+        self.assertIn("outcome=ok", self.alice.run("trap"))
+        self.assertEqual(self.alice.output("trap"), f"{uid_of(ALICE)}\n")
+        self.assertLessEqual(set(seen.read_text().split()), {str(uid_of(ALICE))})
+        if library:
+            self.assertTrue(seen.read_text())
+
+    def library(self) -> str | None:
+        """A library that writes down as whom it was loaded; None without a compiler."""
+        compiler = shutil.which("cc")
+        if compiler is None:
+            return None
+        source, library = self.place / "hook.c", self.place / "hook.so"
+        source.write_text(HOOK)
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+        library.chmod(0o755)
+        return str(library)
+
+    def test_shell_and_directory(self) -> None:
+        """A shell or directory of the owner's choice is used as the owner, links or not."""
+        secret = self.jobd.directory / "secret"
+        secret.mkdir(mode=0o700)
+        (secret / "file").write_text("secret")
+        (self.place / "link").symlink_to(secret)
+        shell = self.place / "shell"
+        shell.write_text("#!/bin/sh\n/usr/bin/id -u\n")
+        shell.chmod(0o755)
+        suid = self.place / "suid"
+        shutil.copy("/usr/bin/id", suid)
+        os.chown(suid, uid_of(BOB), -1)
+        suid.chmod(0o4755)
+        for name, command, options, output in (
+            ("s1", "true", f"shell {shell}", f"{uid_of(ALICE)}\n"),
+            (
+                "s2",
+                "cat file",
+                f"dir {self.place}/link",
+                f"jobd: cannot enter the directory {self.place}/link\n",
+            ),
+            ("s3", "cat file", f"dir {secret}", f"jobd: cannot enter the directory {secret}\n"),
+            ("s4", "pwd", "dir /proc/self/fd/3/..", None),
+            ("s5", "id -u", "dir /proc/1/root/root", None),
+        ):
+            self.alice.make(name, command, options + "\n")
+            self.alice.run(name)
+            if output is not None:
+                self.assertEqual(self.alice.output(name), output, name)
+            self.assertNotIn("secret\n", self.alice.output(name).replace(str(secret), ""))
+
+    def test_names_and_options_are_no_commands(self) -> None:
+        """A name, a value or a variable with quotes, newlines or substitutions is only that."""
+        for options in (
+            "env A=$(id>{0})\n",
+            "env A=';id>{0};'\n",
+            "dir /tmp/$(id>{0})\n",
+            "env A=`id>{0}`\nnice 1\n",
+        ):
+            self.alice.make("quoted", "true", options.format(self.place / "made"))
+            self.alice.run("quoted")
+            self.alice.remove("/jobs/quoted")
+        self.assertFalse((self.place / "made").exists())
+        for name in ("../../etc/cron.d/x", "a/b", "..", ".", "a\0b", "a\nb", "-x", "a" * 129, "$(id)", ""):
+            with self.refused(errno.EINVAL):
+                self.alice.write("/clone", f"{name}:@daily:id")
+
+    def test_options_are_not_raised(self) -> None:
+        """Nobody takes a lower nice value or a higher limit than is theirs."""
+        self.alice.make("greedy", "nice; ulimit -n", "limit nofile 1000000000\n")
+        self.alice.run("greedy")
+        self.assertNotIn("1000000000", self.alice.output("greedy"))
+        self.alice.write("/jobs/greedy/options", "default\n")
+        try:
+            self.alice.write("/jobs/greedy/options", "nice -10\n")
+        except NinepError:
+            return
+        self.alice.run("greedy")
+        self.assertNotIn("-10", self.alice.output("greedy", 2))
+
+    def test_attach_as_another(self) -> None:
+        """Only root's connection is whom it names; another's attach is its own user, whatever it says."""
+        self.alice.make("mine", "true")
+        for tcp in (False, True):
+            client = self.jobd.connect(BOB, tcp=tcp)
+            for uname, n_uname in (
+                (ALICE, None),
+                ("root", 0),
+                ("", uid_of(ALICE)),
+                ("", 0),
+                ("root", uid_of(ALICE)),
+            ):
+                user = client.attach(uname, n_uname)
+                with self.refused():
+                    user.read("/jobs/mine/cmd")
+                with self.refused():
+                    user.write("/jobs/mine/ctl", "run")
+        root = self.jobd.connect("root")
+        self.assertEqual(root.attach(ALICE, None).read("/jobs/mine/cmd"), "true\n")
+        self.assertEqual(root.attach("", uid_of(ALICE)).read("/jobs/mine/cmd"), "true\n")
+        with self.refused():
+            root.attach(BOB).read("/jobs/mine/cmd")
+        with self.refused():
+            root.attach("nobody").read("/jobs/mine/cmd")
+
+    def test_users_of_one_connection(self) -> None:
+        """Users who attach through one connection stay apart: each fid is its own user's."""
+        client = self.jobd.connect("root")
+        alice, bob = client.attach(ALICE), client.attach("", uid_of(BOB))
+        alice.make("mine", "id -un")
+        with self.refused():
+            bob.write("/jobs/mine/ctl", "run")
+        # Bob's own walk from a fid that is alice's goes on as alice, who opened it; from his root as himself.
+        fid = bob.walk("/jobs/mine")
+        clone = client.new_fid()
+        client.rpc(m.Twalk(fid, clone, ("cmd",)))
+        with self.refused(errno.EACCES):
+            client.rpc(m.Topen(clone, OREAD))
+        with self.refused():
+            client.rpc(m.Tremove(fid))
+        bob.make("theirs", "id -un")
+        for user, name in ((alice, "mine"), (bob, "theirs")):
+            user.run(name)
+        self.assertEqual((alice.output("mine"), bob.output("theirs")), (f"{ALICE}\n", f"{BOB}\n"))
+
+    def test_renamed_in_between(self) -> None:
+        """A name that another took meanwhile is another job: an old fid stays with the old one."""
+        self.alice.make("name", "echo alice")
+        fid = self.alice.open("/jobs/name/cmd", OWRITE)
+        old = self.alice.walk("/jobs/name")
+        self.alice.rename("/jobs/name", "gone")
+        self.bob.make("name", "echo bob")
+        self.alice.write_fid(fid, "echo changed")
+        self.alice.clunk(fid)
+        self.assertEqual(self.bob.read("/jobs/name/cmd"), "echo bob\n")
+        self.alice.client.rpc(m.Tremove(old))
+        self.assertEqual(self.bob.read("/jobs/name/cmd"), "echo bob\n")
+        with self.refused():
+            self.alice.remove("/jobs/name")
+        with self.refused(errno.EINVAL):
+            self.bob.rename("/jobs/name", "../gone")
+
+    def test_removed_and_made_again(self) -> None:
+        """Nothing of a removed job shows in another of its name, and no old fid reaches that."""
+        self.alice.make("name", "echo secret of alice")
+        self.alice.run("name")
+        fids = [self.alice.open(f"/jobs/name/{file}") for file in ("log", "runs/1/output", "cmd")]
+        self.alice.remove("/jobs/name")
+        self.bob.make("name", "echo secret of bob")
+        self.bob.run("name")
+        self.assertNotIn("alice", self.bob.read("/jobs/name/log") + self.bob.output("name"))
+        for fid in fids:
+            try:
+                self.assertNotIn("bob", self.alice.read_fid(fid))
+            except NinepError:
+                pass
+
+    def test_other_peoples_processes(self) -> None:
+        """A run can't have its signals, or the end of its time, meet a process of another."""
+        with acting_as(uid_of(BOB)):
+            victim = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, user=uid_of(BOB))
+        self.addCleanup(victim.wait)
+        self.addCleanup(victim.kill)
+        self.alice.make("killer", f"kill -9 {victim.pid}; exec sleep 60", "grace 0s\n")
+        self.alice.write("/jobs/killer/ctl", "run")
+        wait_until(lambda: "not permitted" in self.alice.output("killer"), "the attempt")
+        self.alice.write("/jobs/killer/ctl", "kill KILL")
+        self.assertIn("outcome=killed", self.alice.read("/jobs/killer/runs/1/wait"))
+        self.assertIsNone(victim.poll())
+
+    def test_output_that_is_no_pipe(self) -> None:
+        """The next daemon reads a run's pipe, and no file that the run has put in its place."""
+        secret = self.jobd.directory / "root-only"
+        secret.write_text("secret of root\n")
+        secret.chmod(0o600)
+        # O_PATH needs no right to read what it opens.
+        attack = f"""
+            import os, time
+            os.dup2(os.open({str(secret)!r}, os.O_PATH), 1)
+            open({str(self.place / "ready")!r}, 'w').close()
+            time.sleep(60)
+        """
+        program = self.place / "attack.py"
+        program.write_text(textwrap.dedent(attack))
+        self.alice.make("thief", f"exec /usr/bin/python3 {program}")
+        self.alice.write("/jobs/thief/ctl", "run")
+        wait_until((self.place / "ready").exists, "the attack")
+        self.jobd.kill()
+        self.jobd.start()
+        alice = self.jobd.user(ALICE)
+        alice.write("/jobs/thief/ctl", "kill KILL")
+        alice.read("/jobs/thief/runs/1/wait")
+        self.assertNotIn("secret", alice.output("thief") + alice.read("/jobs/thief/log"))
+
+    def test_owner_is_gone(self) -> None:
+        """A job whose owner has no account any more doesn't run, as root least of all."""
+        self.alice.make("orphan", f"id >{self.place}/ran")
+        self.jobd.stop()
+        database = self.jobd.state / "jobd.db"
+        for owner in ("no-such-user", "0", "", "root\0x", "-1", "+0", " root"):
+            with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+                connection.execute("UPDATE jobs SET owner = ?", [owner])
+            self.jobd.start()
+            root = self.jobd.user("root")
+            self.assertRegex(root.run("orphan"), "outcome=failed .*there is no user", owner)
+            self.jobd.stop()
+        self.assertFalse((self.place / "ran").exists())
+
+
+class SocketsTest(SecurityTest):
+    """Connections in every state that has no owner."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.jobd = Jobd(self)
+        self.requests = b"".join(
+            (
+                m.encode(m.NOTAG, m.Tversion(8192, "9P2000"), m.PLAIN),
+                m.encode(1, m.Tattach(1, m.NOFID, "root", ""), m.PLAIN),
+                m.encode(1, m.Twalk(1, 2, ("clone",)), m.PLAIN),
+                m.encode(1, m.Topen(2, OWRITE), m.PLAIN),
+                m.encode(1, m.Twrite(2, 0, b"stolen:@daily:id"), m.PLAIN),
+            )
+        )
+
+    def fire(self, end: Any) -> None:
+        """As bob: connect, send all that makes a job, and END the connection."""
+        with acting_as(uid_of(BOB)):
+            connection = socket.socket()
+            connection.connect(("127.0.0.1", self.jobd.port))
+            connection.sendall(self.requests)
+            end(connection)
+            connection.close()
+
+    def test_closed_sockets_have_no_owner(self) -> None:
+        """A socket that is closed, half closed or reset at once is nobody's, though shown with uid 0."""
+        ends = (
+            lambda c: None,
+            lambda c: c.shutdown(socket.SHUT_WR),
+            lambda c: c.shutdown(socket.SHUT_RDWR),
+            lambda c: c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
+        )
+        for _ in range(25):
+            for end in ends:
+                self.fire(end)
+        root = self.jobd.user("root")
+        root.read("/version")
+        for _ in range(20):
+            try:
+                self.assertEqual(root.stat("/jobs/stolen").uid, BOB)
+                root.remove("/jobs/stolen")
+            except NinepError as error:
+                self.assertEqual(error.errno, errno.ENOENT)
+            time.sleep(0.01)
+        for line in self.jobd.log.read_text().splitlines():
+            if "stolen" in line and " by=" in line:
+                self.assertRegex(line, f"by='({BOB} .*uid {uid_of(BOB)}|root a unix socket uid 0)'")
+
+    def test_addresses_are_used_again(self) -> None:
+        """A port that root's connection had a moment ago, now another's, is that other's."""
+        root = self.jobd.connect("root", tcp=True)
+        address = root.connection.getsockname()
+        root.attach()
+        root.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        root.close()
+        with acting_as(uid_of(BOB)):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.bind(address)
+            connection.connect(("127.0.0.1", self.jobd.port))
+        self.addCleanup(connection.close)
+        bob = Client(connection).attach("root", 0)
+        bob.make("mine", "id -un")
+        self.assertEqual(bob.stat("/jobs/mine").uid, BOB)
+
+    def test_handed_on(self) -> None:
+        """A socket that root's program hands to another is root's still, as root did; never the reverse."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs, acting_as(uid_of(BOB)):
+            connection = socket.socket()
+            connection.connect(("127.0.0.1", self.jobd.port))
+            socket.send_fds(ours, [b"x"], [connection.fileno()])
+            connection.close()
+        # Root holds it now, and it is bob's all the same.
+        fds = []
+        ours, theirs = socket.socketpair()
+        with ours, theirs, acting_as(uid_of(BOB)):
+            connection = socket.socket()
+            connection.connect(("127.0.0.1", self.jobd.port))
+            socket.send_fds(ours, [b"x"], [connection.fileno()])
+            connection.close()
+            _, fds, _, _ = socket.recv_fds(theirs, 1, 1)
+        received = socket.socket(fileno=fds[0])
+        self.addCleanup(received.close)
+        user = Client(received).attach("root", 0)
+        user.make("mine", "true")
+        self.assertEqual(user.stat("/jobs/mine").uid, BOB)
+
+
+class RaceTest(SynchronousTestCase):
+    """What waits for its turn is checked when that comes."""
+
+    def setUp(self) -> None:
+        self.jobd = MemoryJobd(access=Access(daemon=User.by_uid(0), accounts=_Everybody()))
+        self.addCleanup(self.jobd.close)
+        self.root = self.client("root", 0)
+        self.alice, self.bob = self.client("alice", 5001), self.client("bob", 5002)
+        self.successResultOf(self.alice.write_file("/clone", b"mine:@daily:true"))
+
+    def client(self, name: str, uid: int) -> Any:
+        peer = Peer("test", User(uid, uid, name, frozenset({uid})))
+        return self.successResultOf(self.jobd.connect(peer=peer))
+
+    def given_away(self, change: Any) -> Deferred[Any]:
+        """CHANGE, asked for by alice while the gift of her job to bob waits for the disk."""
+        self.jobd.disk.slow = True
+        job = self.jobd.table.job("mine")
+        given = self.jobd.table.set_access(job, owner="bob", actor="root")
+        asked: Deferred[Any] = change()
+        while self.jobd.disk._waiting:
+            self.jobd.disk.commit()
+        self.jobd.disk.slow = False
+        self.successResultOf(given)
+        self.assertEqual(job.owner, "bob")
+        return asked
+
+    def test_changes_behind_a_gift(self) -> None:
+        """What its old owner asked for, while root gave the job away, is not done."""
+        fids = {
+            name: self.successResultOf(self.alice.open(f"/jobs/mine/{name}", OWRITE))
+            for name in ("cmd", "schedule", "options", "ctl")
+        }
+        for name, text in (
+            ("schedule", b"* * * * *"),
+            ("options", b"env A=b\n"),
+            ("ctl", b"start"),
+            ("ctl", b"run"),
+            ("cmd", b"id"),
+        ):
+            asked = self.given_away(lambda name=name, text=text: fids[name].write(0, text))
+            self.assertEqual(self.failureResultOf(asked, NinepError).value.errno, errno.EPERM, name)
+            self.successResultOf(
+                self.jobd.table.set_access(self.jobd.table.job("mine"), owner="alice", actor="root")
+            )
+        for change in (
+            lambda: self.alice.remove("/jobs/mine"),
+            lambda: self.alice.set_stat("/jobs/mine", SetStat(mode=0o777)),
+        ):
+            asked = self.given_away(change)
+            self.assertEqual(self.failureResultOf(asked, NinepError).value.errno, errno.EPERM)
+            self.successResultOf(
+                self.jobd.table.set_access(self.jobd.table.job("mine"), owner="alice", actor="root")
+            )
+        job = self.jobd.table.job("mine")
+        self.assertEqual(
+            (job.command, job.schedule_text, job.started, job.last_run), ("true", "@daily", False, 0)
+        )
+        self.assertEqual(job.options.env, {})
+
+    def test_command_behind_a_gift(self) -> None:
+        """A command that was written before the gift and closed after it is dropped."""
+        fid = self.successResultOf(self.alice.open("/jobs/mine/cmd", OWRITE))
+        self.successResultOf(fid.write(0, b"id"))
+        asked = self.given_away(fid.clunk)
+        self.assertEqual(self.failureResultOf(asked, NinepError).value.errno, errno.EPERM)
+        self.assertEqual(self.jobd.table.job("mine").command, "true")
+        self.jobd.restart()
+        self.assertEqual(self.jobd.table.job("mine").command, "true")
+
+    def test_most_jobs_at_once(self) -> None:
+        """Jobs that wait for the disk count: asking for many at once brings no more."""
+        jobd = MemoryJobd(access=Access(daemon=User.by_uid(0), accounts=_Everybody()), max_jobs=3)
+        self.addCleanup(jobd.close)
+        alice = self.successResultOf(jobd.connect(peer=Peer("test", User(5001, 5001, "alice", frozenset()))))
+        jobd.disk.slow = True
+        asked = [alice.write_file("/clone", b"job%d:@daily:true" % number) for number in range(6)]
+        while jobd.disk._waiting:
+            jobd.disk.commit()
+        errors = [self.failureResultOf(each, NinepError).value.errno for each in asked[3:]]
+        self.assertEqual((errors, len(jobd.table)), ([errno.EDQUOT] * 3, 3))
+
+
+class _Everybody(Accounts):
+    """Accounts of whoever is in these tests."""
+
+    def find_uid(self, name: str) -> int | None:
+        return {"root": 0, "alice": 5001, "bob": 5002}.get(name)
+
+
+class AccountsTest(SynchronousTestCase):
+    """Accounts as whom nothing may run."""
+
+    def test_numbers_that_mean_nothing(self) -> None:
+        """An account with the number -1 is refused: a process told to become that stays root."""
+        for uid, gid in ((0xFFFFFFFF, 5), (-1, 5), (5, 0xFFFFFFFF)):
+            entry = pwd.struct_passwd(("odd", "x", uid, gid, "", "/", "/bin/sh"))
+            self.patch(pwd, "getpwnam", lambda _name, entry=entry: entry)
+            self.patch(os, "getgrouplist", lambda _name, gid: [gid])
+            error = self.assertRaises(JobError, launch.look_up, "odd")
+            self.assertIn("no number", str(error))
+
+    def test_shadow(self) -> None:
+        """A locked or expired account is told of; one that never had a password is neither."""
+        path = self.mktemp()
+        Path(path).write_text(
+            "open:$y$j9T$x:19000:0:99999:7:::\n"
+            "service:!:19000:0:99999:7:::\n"
+            "system:!*:19000::::::\n"
+            "old:*:19000:0:99999:7:::\n"
+            "locked:!$y$j9T$x:19000:0:99999:7:::\n"
+            "twice:!!$y$j9T$x:19000:0:99999:7:::\n"
+            "expired:$y$j9T$x:19000:0:99999:7::20000:\n"
+            "gone:*:19000:0:99999:7::1:\n"
+            "tomorrow:*:19000:0:99999:7::20001:\n"
+            "broken\n"
+        )
+        for name, why in (
+            ("open", None),
+            ("service", None),
+            ("system", None),
+            ("old", None),
+            ("tomorrow", None),
+            ("elsewhere", None),
+            ("broken", None),
+            ("locked", "the account of locked is locked"),
+            ("twice", "the account of twice is locked"),
+            ("expired", "the account of expired has expired"),
+            ("gone", "the account of gone has expired"),
+        ):
+            self.assertEqual(why_unusable(name, 20000, path), why)
+        self.assertIsNone(why_unusable("open", 20000, path + " that is not there"))
+
+    def test_unusable_accounts_do_not_run(self) -> None:
+        """What the shadow file says ends a start; root, who may be locked too, is the daemon itself."""
+        self.patch(launch, "why_unusable", lambda name, _today: f"the account of {name} is locked")
+        error = self.assertRaises(JobError, launch.look_up, "nobody")
+        self.assertRegex(str(error), re.escape("the account of nobody is locked"))
+        self.assertEqual(launch.look_up("root").uid, 0)
+
+
+class PipesTest(SynchronousTestCase):
+    """What is taken for the output of a run."""
+
+    def test_only_pipes(self) -> None:
+        """A pipe is opened again; a file, a named pipe, a directory or nothing is not."""
+        path = self.mktemp()
+        Path(path).write_text("secret")
+        fifo = self.mktemp()
+        os.mkfifo(fifo)
+        reader, writer = make_pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        ready = "os.write(2, b'x'); time.sleep(60)"
+        program = f"import os, sys, time; os.dup2(os.open(sys.argv[1], os.O_PATH), 1); {ready}"
+        for target, is_pipe in (
+            (None, True),
+            (path, False),
+            (fifo, False),
+            ("/", False),
+            ("/dev/null", False),
+        ):
+            with subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    program if target else f"import os, time; {ready}",
+                    str(target),
+                ],
+                stdout=writer,
+                stderr=subprocess.PIPE,
+            ) as process:
+                assert process.stderr is not None
+                process.stderr.read(1)
+                found = reopen_pipe(process.pid)
+                self.assertIs(found is not None, is_pipe, target)
+                if found is not None:
+                    self.assertEqual(os.fstat(found).st_ino, os.fstat(reader).st_ino)
+                    os.close(found)
+                process.kill()
+        self.assertIsNone(reopen_pipe(process.pid))
+
+
+class AuthTest(SynchronousTestCase):
+    """Tauth, where no authentication is needed."""
+
+    def test_no_authentication_is_needed(self) -> None:
+        """Each dialect answers with an error, as attach(5) has it; an attach without afid then succeeds."""
+        jobd = MemoryJobd()
+        self.addCleanup(jobd.close)
+        for version in (m.VERSION_9P2000, m.VERSION_9P2000_U, m.VERSION_9P2000_L):
+            client, _ = wire(jobd.tree, Peer("test", User.by_uid(os.geteuid())))
+            self.successResultOf(client.version(version))
+            reply = self.successResultOf(client.rpc(m.Tauth(1, "root", "")))
+            if version == m.VERSION_9P2000_L:
+                self.assertEqual(reply, m.Rlerror(errno.ENOENT))
+            else:
+                self.assertEqual(reply.ename, "authentication not required")
+            reply = self.successResultOf(client.rpc(m.Tattach(1, 1, "root", "")))
+            self.assertIsInstance(reply, (m.Rerror, m.Rlerror))
+            reply = self.successResultOf(client.rpc(m.Tattach(1, m.NOFID, "root", "")))
+            self.assertIsInstance(reply, m.Rattach)
