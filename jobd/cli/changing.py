@@ -1,0 +1,183 @@
+"""Subcommands that change jobs, or run them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobd.cli.definition import Definition, DefinitionError, read_definitions, write_definition
+from jobd.cli.params import job_argument, job_options, jobs_argument, json_option, pass_session
+from jobd.cli.reply import attributes, coloured, print_json, values
+from jobd.cli.statuses import NO_STATUS, TIMED_OUT, Failed
+
+if TYPE_CHECKING:
+    from jobd.cli.daemon import Daemon
+    from jobd.cli.session import Session
+
+
+@click.command()
+@click.argument("name")
+@click.argument("schedule")
+@click.argument("command")
+@click.option("--start", is_flag=True, help="Start it at once.")
+@job_options
+@pass_session
+def add(
+    session: Session, name: str, schedule: str, command: str, start: bool, options: tuple[str, ...]
+) -> None:
+    """Make a job: jobctl add backup '0 3 * * *' 'tar cf /backup/home.tar /home' --start"""
+    job = Definition(name, schedule.strip(), command, options, start)
+    session.call(lambda daemon: daemon.create(job))
+
+
+def _each(session: Session, names: Sequence[str], verb: str) -> None:
+    async def work(daemon: Daemon) -> None:
+        for name in names:
+            await (daemon.remove(name) if verb == "rm" else daemon.control(name, verb))
+
+    session.call(work)
+
+
+@click.command()
+@jobs_argument
+@pass_session
+def start(session: Session, names: tuple[str, ...]) -> None:
+    """Have jobs run at their times from now on."""
+    _each(session, names, "start")
+
+
+@click.command()
+@jobs_argument
+@pass_session
+def stop(session: Session, names: tuple[str, ...]) -> None:
+    """Have jobs run no more. A run in progress goes on."""
+    _each(session, names, "stop")
+
+
+@click.command()
+@jobs_argument
+@pass_session
+def rm(session: Session, names: tuple[str, ...]) -> None:
+    """Delete jobs, with their logs and histories."""
+    _each(session, names, "rm")
+
+
+@click.command()
+@job_argument
+@click.argument("new")
+@pass_session
+def mv(session: Session, name: str, new: str) -> None:
+    """Give a job another name."""
+    session.call(lambda daemon: daemon.rename(name, new))
+
+
+@click.command()
+@job_argument
+@click.argument("signame", metavar="[SIGNAL]", required=False)
+@pass_session
+def kill(session: Session, name: str, signame: str | None) -> None:
+    """End the runs of a job that are in progress, or send them SIGNAL."""
+    session.call(lambda daemon: daemon.control(name, f"kill {signame or ''}".strip()))
+
+
+@click.command()
+@job_argument
+@click.option("--wait", is_flag=True, help="Wait for its end, print what it printed, and end as it did.")
+@json_option
+@pass_session
+def run(session: Session, name: str, wait: bool, as_json: bool) -> None:
+    """Run a job once, now, whatever its schedule.
+
+    With --wait the exit status is that of the run; 128 and the number of the signal that ended it; 124
+    after its timeout; 125 where the run has no status, or jobctl itself failed.
+    """
+
+    async def work(daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
+        number = await daemon.run(name)
+        if not wait:
+            return number, {}, b""
+        directory = f"/jobs/{name}/runs/{number}"
+        record = attributes(await daemon.text(f"{directory}/wait"))
+        return number, record, b"" if as_json else await daemon.read(f"{directory}/output")
+
+    try:
+        number, record, output = session.call(work)
+    except Failed as failed:
+        if wait:
+            failed.exit_code = NO_STATUS
+        raise
+    if as_json:
+        print_json({"run": number} | values(record))
+    elif wait:
+        stdout = sys.stdout.buffer
+        stdout.write(output)
+        stdout.flush()
+        if record.get("outcome") != "ok":
+            detail = f": {record['detail']}" if "detail" in record else ""
+            click.echo(f"run {number}: {coloured(record.get('outcome', 'unknown'))}{detail}", err=True)
+    else:
+        click.echo(number)
+    if wait:
+        raise SystemExit(_status_of_run(record))
+
+
+def _status_of_run(record: dict[str, str]) -> int:
+    if record.get("outcome") == "timeout":
+        return TIMED_OUT
+    if "signal" in record:
+        number = record["signal"]
+        return 128 + (int(number) if number.isdigit() else signal.Signals[number])
+    status = record.get("exit", "")
+    return int(status) if status.isdigit() else NO_STATUS
+
+
+@click.command()
+@job_argument
+@pass_session
+def edit(session: Session, name: str) -> None:
+    """Change a job in $EDITOR: its name, schedule, options, state and command."""
+    job = session.call(lambda daemon: daemon.definition(name))
+    text = click.edit(write_definition(job), extension=".job")
+    if text is None:
+        click.echo("nothing was changed", err=True)
+        return
+
+    async def work(daemon: Daemon) -> None:
+        await _apply(daemon, job, text)
+
+    try:
+        session.call(work)
+    except Failed as failed:
+        raise Failed(
+            f"{failed.message}; your text is kept in {_kept(name, text)}", failed.exit_code
+        ) from None
+
+
+async def _apply(daemon: Daemon, job: Definition, text: str) -> None:
+    try:
+        edited = read_definitions(text)
+    except DefinitionError as error:
+        raise Failed(str(error)) from None
+    if len(edited) != 1:
+        raise Failed(f"one job is expected, not {len(edited)}")
+    (new,) = edited
+    if new.owner != job.owner:
+        raise Failed(f"the owner stays {job.owner}: jobctl import makes a job of another")
+    await daemon.replace(job, new)
+    if new.name != job.name:
+        await daemon.rename(job.name, new.name)
+
+
+def _kept(name: str, text: str) -> str:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", prefix=f"{name}-", suffix=".job", delete=False) as file:
+        file.write(text)
+    return file.name
+
+
+COMMANDS: tuple[Any, ...] = (add, start, stop, run, kill, rm, mv, edit)

@@ -1,0 +1,184 @@
+"""Subcommands that look at jobs."""
+
+from __future__ import annotations
+
+import sys
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobd.cli.params import job_argument, json_option, pass_session
+from jobd.cli.reply import attributes, clock, coloured, instant, now, print_json, relative, table, values
+from jobd.cli.statuses import NOT_FOUND, Failed, status_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobd.cli.daemon import Daemon
+    from jobd.cli.session import Session
+
+
+@click.command()
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@json_option
+@pass_session
+def ls(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:
+    """List the jobs, or those whose names match a PATTERN such as 'backup-*'."""
+
+    async def work(daemon: Daemon) -> list[tuple[str, dict[str, str], str]]:
+        names = await daemon.names()
+        if patterns:
+            names = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        files = [f"/jobs/{name}/{file}" for name in names for file in ("status", "schedule")]
+        texts = await daemon.read_many(files)
+        return [
+            (name, attributes(status), schedule.split("\n")[0])
+            for name, status, schedule in zip(names, texts[::2], texts[1::2], strict=True)
+            # A job that was removed meanwhile has no files any more.
+            if isinstance(status, str) and isinstance(schedule, str)
+        ]
+
+    jobs = session.call(work)
+    if patterns and not jobs:
+        raise Failed(f"no job is called {' or '.join(patterns)}", NOT_FOUND)
+    if as_json:
+        print_json([{"name": name, "schedule": schedule} | values(status) for name, status, schedule in jobs])
+        return
+    moment = now()
+    rows = [
+        (name, status.get("state", ""), _next(status, moment), _last(status, moment), schedule)
+        for name, status, schedule in jobs
+    ]
+    if rows:
+        table(("NAME", "STATE", "NEXT", "LAST", "SCHEDULE"), rows)
+
+
+def _next(status: dict[str, str], moment: datetime) -> str:
+    when = instant(status.get("next"))
+    return relative(when, moment) if when else "-"
+
+
+def _last(status: dict[str, str], moment: datetime) -> str:
+    if status.get("running", "0") != "0":
+        return "running"
+    outcome, when = status.get("last-outcome", "-"), instant(status.get("last-start"))
+    return f"{outcome} {relative(when, moment)}" if when else outcome
+
+
+@click.command()
+@job_argument
+@json_option
+@pass_session
+def show(session: Session, name: str, as_json: bool) -> None:
+    """Show all there is to know of a job."""
+    from jobd.cli.words import in_words
+    from jobd.ninep.errors import NinepError
+
+    async def work(daemon: Daemon) -> tuple[Any, ...]:
+        attributes_of = await daemon.stat(f"/jobs/{name}")
+        files = [f"/jobs/{name}/{file}" for file in ("status", "schedule", "next", "options", "cmd")]
+        texts = await daemon.read_many(files)
+        for path, text in zip(files[:3], texts, strict=False):
+            if isinstance(text, NinepError):
+                raise Failed(f"{path}: {text}", status_of(text.errno))
+        return attributes_of, *(None if isinstance(text, NinepError) else text for text in texts)
+
+    stat, status_text, schedule, upcoming, options, command = session.call(work)
+    status, schedule = attributes(status_text), schedule.split("\n")[0]
+    option_lines = None if options is None else [line for line in options.split("\n") if line]
+    words = in_words(schedule, name) if schedule else None
+    if as_json:
+        facts: dict[str, Any] = {"name": name, "owner": stat.uid, "group": stat.gid, "schedule": schedule}
+        facts |= {"words": words, "upcoming": upcoming.splitlines(), **values(status)}
+        facts |= {"command": command and command.removesuffix("\n"), "options": option_lines}
+        print_json(facts)
+        return
+    from jobd.cli.definition import Definition
+
+    moment = now()
+    job = Definition.of_files(name, stat.uid, schedule, "", options or "", command or "")
+    when = instant(status.get("next"))
+    rows = [
+        ("name", name),
+        ("owner", f"{stat.uid}, group {stat.gid}"),
+        ("state", coloured(status.get("state", ""))),
+        ("schedule", schedule + (f"  ({words})" if words else "")),
+        ("next", f"{clock(when)}, {relative(when, moment)}" if when else "-"),
+        ("last", coloured(_last(status, moment))),
+        ("runs", f"{status.get('runs', '0')}, {status.get('failures', '0')} failed"),
+        *[("option", line) for line in job.options],
+        ("command", "(not yours to read)" if command is None else job.command),
+    ]
+    for title, text in rows:
+        click.echo(click.style(f"{title:9}", bold=True) + text.replace("\n", "\n" + " " * 9))
+
+
+@click.command()
+@job_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is added.")
+@click.option("-n", "--lines", type=click.IntRange(0), help="Begin with the last N lines.")
+@click.option("--run", "number", type=click.IntRange(1), help="What that run printed, and nothing else.")
+@pass_session
+def log(session: Session, name: str, follow: bool, lines: int | None, number: int | None) -> None:
+    """Print the log of a job: what was done, and what it printed."""
+    path = f"/jobs/{name}/log" if number is None else f"/jobs/{name}/runs/{number}/output"
+    stdout = sys.stdout.buffer
+
+    async def work(daemon: Daemon) -> None:
+        from twisted.internet.task import deferLater
+
+        from jobd.cli.daemon import remote_errors
+
+        fid = await daemon.open(path)
+        with remote_errors(path):
+            text = await fid.read_all()
+            position = len(text)
+            if lines is not None:
+                text = b"".join(text.splitlines(keepends=True)[-lines:] if lines else [])
+            while True:
+                stdout.write(text)
+                stdout.flush()
+                if not follow:
+                    return
+                while not (text := await fid.read(position)):
+                    await deferLater(daemon.reactor, _PAUSE)
+                position += len(text)
+
+    session.call(work)
+
+
+_PAUSE = 0.3
+"""Seconds between two looks at a log that is followed."""
+
+
+@click.command()
+@job_argument
+@click.option("-n", "--lines", type=click.IntRange(1), help="The last N runs.")
+@json_option
+@pass_session
+def history(session: Session, name: str, lines: int | None, as_json: bool) -> None:
+    """List the runs of a job, the newest last."""
+    text = session.call(lambda daemon: daemon.text(f"/jobs/{name}/history"))
+    runs = [attributes(line) for line in text.split("\n") if line][-(lines or 0) :]
+    if as_json:
+        print_json([values(run) for run in runs])
+    elif runs:
+        table(("RUN", "STARTED", "TOOK", "OUTCOME", "EXIT", "SCHEDULED"), [_history_row(run) for run in runs])
+
+
+def _history_row(run: dict[str, str]) -> tuple[str, ...]:
+    started, ended = instant(run.get("started")), instant(run.get("ended"))
+    scheduled = instant(run.get("scheduled") or run.get("from"))
+    outcome = run.get("outcome", "")
+    return (
+        run.get("run", ""),
+        clock(started) if started else "-",
+        f"{(ended - started).total_seconds():.1f}s" if started and ended else "-",
+        f"{outcome} {run['count']}" if "count" in run else outcome,
+        run.get("signal") or run.get("exit", "-"),
+        clock(scheduled) if scheduled else "by hand",
+    )
+
+
+COMMANDS: tuple[Any, ...] = (ls, show, log, history)

@@ -1,0 +1,129 @@
+"""Where the daemon is, and how a coroutine is run against it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jobd.cli.statuses import INTERRUPTED, NO_DAEMON, Failed
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IStreamClientEndpoint
+
+    from jobd.cli.daemon import Daemon
+
+_T = TypeVar("_T")
+
+ADDRESS = "127.0.0.1:5640"
+CONNECT_TIMEOUT = 15
+"""Seconds."""
+
+_TCP = re.compile(r"(?P<host>[^:\[\]]*|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>[0-9]{1,5}))?")
+
+
+class AddressError(ValueError):
+    """An address that can't be read; the text is a sentence."""
+
+
+def endpoint(address: str, reactor: Any) -> IStreamClientEndpoint:
+    """The endpoint of ADDRESS: `host:port`, `[::1]:port`, a host alone, or `unix:PATH`; else AddressError."""
+    from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+
+    kind, _, path = address.partition(":")
+    if kind == "unix" and path:
+        return UNIXClientEndpoint(reactor, path, timeout=CONNECT_TIMEOUT)
+    match = _TCP.fullmatch(address)
+    port = int(match["port"] or 5640) if match else 0
+    if not address or match is None or not 0 < port < 65536:
+        raise AddressError(f"the address {address!r} can't be read: host:port or unix:PATH is expected")
+    host = match["host"].strip("[]") or "127.0.0.1"
+    return HostnameEndpoint(reactor, host, port, timeout=CONNECT_TIMEOUT)
+
+
+def run_reactor(main: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
+    """What MAIN comes to, while a reactor of its own runs. An interrupt ends jobctl with status 130.
+
+    The installed reactor would run once in a process; `edit` asks the daemon before and after.
+    """
+    from twisted.internet.defer import Deferred
+    from twisted.internet.selectreactor import SelectReactor
+    from twisted.python.failure import Failure
+
+    reactor: Any = SelectReactor()
+    results: list[Any] = []
+
+    def begin() -> None:
+        Deferred.fromCoroutine(main(reactor)).addBoth(end)
+
+    def end(result: Any) -> None:
+        # A stop that a signal asked for ends connections too: what comes of that doesn't count.
+        results.append(result)
+        if reactor.running:
+            reactor.stop()
+
+    def interrupted() -> None:
+        if not results:
+            results.append(Failure(SystemExit(INTERRUPTED)))
+
+    reactor.callWhenRunning(begin)
+    reactor.addSystemEventTrigger("before", "shutdown", interrupted)
+    reactor.run()
+    result = results[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result  # type: ignore[no-any-return]
+
+
+class Session:
+    """One use of jobctl: an address, and how coroutines are run (`run_reactor`, or a test's own way)."""
+
+    def __init__(self, address: str, run: Callable[[Any], Any] = run_reactor) -> None:
+        self.address = address
+        self._run = run
+
+    def call(self, work: Callable[[Daemon], Coroutine[Any, Any, _T]]) -> _T:
+        """Connect, and give what WORK comes to with the daemon. Raises `Failed` where that fails."""
+        from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+
+        from jobd.ninep.errors import ProtocolError
+
+        async def main(reactor: Any) -> _T:
+            daemon = await self._connect(reactor)
+            try:
+                return await work(daemon)
+            finally:
+                daemon.client.disconnect()
+
+        try:
+            result: _T = self._run(main)
+        except AddressError as error:
+            raise Failed(str(error), 2) from None
+        except (ConnectError, DNSLookupError) as error:
+            raise Failed(f"no jobd can be reached at {self.address}: {_reason(error)}", NO_DAEMON) from None
+        except ConnectionClosed:
+            raise Failed(f"the connection to jobd at {self.address} was lost", NO_DAEMON) from None
+        except ProtocolError as error:
+            raise Failed(f"what listens at {self.address} is no jobd: {error}", NO_DAEMON) from None
+        return result
+
+    async def _connect(self, reactor: Any) -> Daemon:
+        from jobd.cli.daemon import Daemon
+        from jobd.ninep.client import connect
+        from jobd.ninep.errors import NinepError
+
+        try:
+            # In 9P2000.u a refusal comes in words, and stat has the names of owners.
+            client = await connect(endpoint(self.address, reactor), version="9P2000.u")
+        except NinepError as error:
+            raise Failed(f"jobd at {self.address} lets you not in: {error}", NO_DAEMON) from None
+        assert client.root is not None
+        return Daemon(client, client.root, reactor)
+
+
+def _reason(error: Exception) -> str:
+    """Why a connection could not be made, without Twisted's words around it."""
+    number = getattr(error, "osError", None)
+    why = os.strerror(number) if isinstance(number, int) else str(error).rstrip(".")
+    return why[:1].lower() + why[1:]
