@@ -39,6 +39,7 @@ class History:
         self._clock = clock
         self._store = store
         self._journal = journal
+        self._on_their_way: set[tuple[int, int | None]] = set()
         self.ended = dict.fromkeys((OK, FAILED, TIMEOUT, KILLED, REPLACED, SKIPPED, MISSED, LOST), 0)
         """How many runs ended so, since the start."""
         self.missed_instants = 0
@@ -58,8 +59,8 @@ class History:
         return job.last_run
 
     def has_instant(self, job: Job, instant: int) -> bool:
-        """Whether JOB has a record for INSTANT."""
-        return self._store.has_instant(job.id, instant)
+        """Whether JOB has a record for INSTANT, on disk or on its way there."""
+        return (job.id, instant) in self._on_their_way or self._store.has_instant(job.id, instant)
 
     def unrecorded(self, job: Job, after: int) -> Callable[[int], int | None]:
         """What gives JOB's next instant, less those that have a record, for instants later than AFTER.
@@ -202,7 +203,9 @@ class History:
         added = self._store.add_record(
             record, keep_runs=job.options.keep_runs, last_run=job.last_run, watermark=settled(job)
         )
-        self._warn(added, job, record.number)
+        key = job.id, record.scheduled
+        self._on_their_way.add(key)
+        self._warn(added, job, record.number).addCallback(lambda _: self._on_their_way.discard(key))
 
     def _keep(self, run: Run, written: Deferred[None]) -> Deferred[None]:
         return self._warn(written, run.job, run.number)
