@@ -188,8 +188,8 @@ class StartTest(ProcessTest):
                 f"--dbdir {self.state} is in use by another",
             ),
             (
-                ["--fsaddr", "127.0.0.1:0", "--dbdir", "/dev/null"],
-                "--dbdir /dev/null can't be used: Not a directory",
+                ["--fsaddr", "127.0.0.1:0", "--dbdir", str(self.log)],
+                f"--dbdir {self.log} can't be used: Not a directory",
             ),
         ):
             second = self.start(JOBD, *options)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from unittest import mock
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import fail, maybeDeferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobd.access import Access
 from jobd.jobs.errors import JobError
-from jobd.jobs.store import Store
+from jobd.jobs.store import Store, StoreError
+from jobd.jobs.table import JobTable
 from jobd.service import JobService, default_max_runs
 from jobd.testing import FakeClock, FakeSpawner, MemoryJobd
 
@@ -86,6 +88,16 @@ class OriginalTest(SynchronousTestCase):
         self.restart(None)
         self.assertEqual(set(self.jobs()), {"colons", "last"})
         self.assertEqual(self.logged, [])
+
+    def test_full_disk(self) -> None:
+        """What the disk has no room for is tried again by the next start."""
+        with mock.patch.object(JobTable, "create", lambda *_, **__: fail(StoreError(errno.ENOSPC))):
+            self.restart(b"hello:@daily:true\n")
+        self.assertEqual(len(self.logged), 1)
+        self.assertIn("the next start tries again: No space left on device", self.logged[0])
+        self.assertEqual(self.jobs(), {})
+        self.restart(None)
+        self.assertEqual(self.jobs(), {"hello": ("@daily", "true", False)})
 
     def test_unreadable(self) -> None:
         """One that can't be read stops the start with a sentence: its jobs must not be forgotten."""

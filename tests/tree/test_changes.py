@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import signal
 
+from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobd.jobs.store import StoreError
 from jobd.ninep.interfaces import DMDIR, DMSETUID, OAPPEND, ORDWR, OTRUNC, OWRITE, SetStat
 from jobd.ninep.remote import RemoteFid
 from jobd.tree.control import signal_number
@@ -244,6 +246,24 @@ class CommandTest(TreeTest):
         self.successResultOf(fid.write(0, b"new"))
         self.close(fid)
         self.assertEqual(self.stored(), "new\n")
+
+    def test_what_the_disk_refuses(self) -> None:
+        """A write that can't be stored fails, and the command stays the old one."""
+        fid = self.open("/jobs/hello/cmd", OWRITE)
+        self.successResultOf(fid.write(0, b"half of "))
+        self.patch(self.jobd.table, "put_draft", lambda *_, **__: fail(StoreError(errno.ENOSPC)))
+        self.refused(errno.ENOSPC, fid.write(8, b"it"))
+        self.close(fid)
+        self.assertEqual(self.stored(), "old\n")
+        self.assertIn("No space left", self.errors()[0])
+
+    def test_where_an_append_goes(self) -> None:
+        """stat gives the length of the newest command, whatever an open fid of the file has read."""
+        fid = self.successResultOf(self.client.walk("/jobs/hello/cmd"))
+        opened = self.successResultOf(self.successResultOf(fid.walk()).open())
+        self.part(opened)
+        self.write("/jobs/hello/cmd", "a longer one")
+        self.assertEqual(self.successResultOf(fid.stat()).length, len("a longer one\n"))
 
     def test_writes_in_flight(self) -> None:
         """A client may send the next write before the last one is answered."""

@@ -222,7 +222,7 @@ class NamesTest(TreeTest):
         self.assertEqual(time("/jobs/hello/cmd"), begin + 100)
         self.jobd.clock.pass_time(100)
         self.assert_refused(errno.EINVAL, "/ctl", "nonsense")
-        self.assertEqual(time("/error"), begin + 300)
+        self.assertEqual((time("/error"), time("/ctl"), time("/metrics")), (begin + 300,) * 3)
 
 
 class StatfsTest(TreeTest):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobd.access import Access, Peer, User
@@ -82,6 +83,18 @@ class AttachTest(SynchronousTestCase):
         for peer in (Peer("far away", None), None):
             self.assertEqual(self.acts_as(peer, "root", 0, anonymous=GLENDA), GLENDA)
         self.assertEqual(self.acts_as(Peer("there", OTHER), anonymous=GLENDA), OTHER)
+
+    def test_before_all_jobs_are_there(self) -> None:
+        """While jobs are still being taken in, an attach waits."""
+        jobd = MemoryJobd()
+        self.addCleanup(jobd.close)
+        jobd.tree.loading = loading = Deferred()
+        clients = [jobd.connect(), jobd.connect()]
+        for client in clients:
+            self.assertNoResult(client)
+        loading.callback(None)
+        for client in clients:
+            self.successResultOf(client)
 
     def test_trees(self) -> None:
         """There is one tree: another is ENOENT."""
@@ -273,6 +286,8 @@ class ModesTest(TreeTest):
         other = self.clients["other"]
         self.assertEqual(self.successResultOf(other.listdir("/jobs")), ["hello"])
         self.refused(errno.EACCES, other.listdir("/jobs/hello"))
+        runs = self.successResultOf(other.walk("/jobs/hello/runs"))
+        self.refused(errno.EACCES, runs.walk("1"))
         self.assertEqual(self.successResultOf(other.stat("/jobs/hello")).mode & 0o777, 0o711)
         self.give(0o755)
         self.assertEqual(len(self.successResultOf(other.listdir("/jobs/hello"))), 9)
