@@ -16,10 +16,14 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from jobd.access import Access, IPeer, identify
 from jobd.endpoints import endpoint_description
 from jobd.jobs import processes
+from jobd.jobs.adoption import Reaper, become_subreaper
+from jobd.jobs.cgroups import Cgroups
+from jobd.jobs.clock import SystemClock
 from jobd.jobs.errors import JobError
 from jobd.logs import trace_to_stderr, use_log_level
 from jobd.ninep.protocol import NinepFactory
@@ -54,6 +58,8 @@ class Daemon(MultiService):
     one line.
     """
 
+    log = Logger()
+
     def __init__(self, options: Mapping[str, Any], reactor: Any, *, in_background: bool = False) -> None:
         """OPTIONS are those of `jobd.tap`.  IN_BACKGROUND is whether twistd makes a daemon of this:
         its first process then waits for an exception, and tells of it.
@@ -64,6 +70,7 @@ class Daemon(MultiService):
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._factory: NinepFactory | None = None
+        self._stop_reaping: Callable[[], object] = lambda: None
 
     def startService(self) -> None:
         """Listen, then open the store and load the jobs: nothing runs in a daemon that can't be reached."""
@@ -96,8 +103,12 @@ class Daemon(MultiService):
             stop_wait=options["stop-wait"],
             jobs_mode=options["jobs-mode"],
             max_jobs=options["max-jobs-per-user"],
+            cgroups=Cgroups.find(),
         )
         self.addService(jobs)
+        self._adopt_orphans()
+        if options["anonymous"] is not None and options["anonymous"].uid == 0:
+            self.log.critical("--anonymous root: whoever reaches it runs commands as root")
         certified = self._certified()
         self._factory = factory = NinepFactory(
             None,
@@ -113,8 +124,14 @@ class Daemon(MultiService):
         # No connection is accepted before the reactor has its turn.
         factory.filesystem = jobs.filesystem
 
+    def _adopt_orphans(self) -> None:
+        """Wait for whatever runs leave behind, as init would: no zombies, and a run can be ended whole."""
+        if become_subreaper():
+            self._stop_reaping = SystemClock(self._reactor).every_second(Reaper().sweep)
+
     def stopService(self) -> Deferred[Any]:
         """Listen no more and end the connections, then stop the jobs."""
+        self._stop_reaping()
         closed = gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         for connection in tuple(self._factory.connections) if self._factory is not None else ():
             connection.transport.abortConnection()

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from jobd.access import Access
 from jobd.jobs.attempts import Attempts
+from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.clock import Alarms, IClock, SystemClock
 from jobd.jobs.errors import JobError
 from jobd.jobs.history import History
@@ -68,13 +69,15 @@ class JobService(Service):
         max_jobs: int | None = None,
         clock: IClock | None = None,
         processes: ProcessTable | None = None,
+        cgroups: Cgroups | None = None,
         open_store: Callable[[], Store] | None = None,
         in_thread: Callable[[Callable[[], object]], Deferred[Any]] | None = None,
     ) -> None:
         """Jobs live in DIRECTORY. ACCESS says who may do what, SPAWNER (an `IReactorProcess`) starts
         processes, each in a session of its own.  ZONE is the time zone of schedules that name none.
         MAX_JOBS is how many jobs a user other than root may have.  STOP_WAIT is how many seconds a stop waits
-        for runs in progress.  IN_THREAD calls what would block, somewhere else.
+        for runs in progress.  With CGROUPS each run has one.  IN_THREAD calls what would block,
+        somewhere else.
         """
         self._reactor = reactor
         self._directory = directory
@@ -88,6 +91,7 @@ class JobService(Service):
         self._max_jobs = max_jobs
         self._clock = clock or SystemClock(reactor)
         self._processes = processes
+        self._cgroups = cgroups
         self._open_store = open_store or (lambda: Store.open(directory, reactor))
         self._stop_ticking: Callable[[], None] | None = None
         self._syncing = False
@@ -102,7 +106,7 @@ class JobService(Service):
             self.log.critical("{notice}", notice=notice)
         self._logs = SegmentStore(os.path.join(self._directory, "output"), full=lambda: store.full)
         self._alarms = Alarms(self._clock)
-        self.processes = self._processes or MachineProcesses(self._reactor, self._alarms.after)
+        self.processes = self._processes or MachineProcesses(self._reactor, self._alarms.after, self._cgroups)
         self.journal = Journal(self._clock, self._logs)
         self.history = History(self._clock, store, self.journal)
         attempts = Attempts(

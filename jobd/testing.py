@@ -252,6 +252,15 @@ class FakeSpawner:
     def leaders(self) -> dict[str, Identity]:
         return {process.run_id: process.identity for process in self.running}
 
+    def began(self, run_id: str, pid: int) -> None:
+        """As of `ProcessTable`: all is kept together here."""
+
+    def done(self, run_id: str) -> None:
+        """As of `ProcessTable`."""
+
+    def terminate(self, identity: Identity, run_id: str) -> None:
+        self.signal(identity, signal.SIGTERM)
+
     def signal(self, identity: Identity, signum: int) -> bool:
         process = self._find(identity)
         if process is not None:

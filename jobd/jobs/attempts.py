@@ -8,7 +8,6 @@ adopts it.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -94,6 +93,9 @@ class Attempts:
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             run.reader = self._reader(run, reader)
+            if command.account is not None:
+                # So that it may open /dev/stderr by that name.
+                os.fchown(writer, command.account.uid, command.account.gid)
             with command.files() as files:
                 run.process = self._spawner.spawnProcess(
                     _RunProtocol(self, run),
@@ -105,6 +107,7 @@ class Attempts:
         finally:
             os.close(writer)
             os.close(null)
+        self._processes.began(run.run_id, run.process.pid)
         run.identity = self._processes.identify(run.process.pid)
         run.output = self._journal.output_of(run.job, run.number)
         self.running[run.run_id] = run
@@ -152,7 +155,7 @@ class Attempts:
         if at_once:
             self._kill(run)
         elif run.kill_alarm is None:
-            self._processes.signal(run.identity, signal.SIGTERM)
+            self._processes.terminate(run.identity, run.run_id)
             run.kill_alarm = self._alarms.after(run.job.options.grace, self._kill, run)
 
     def _kill(self, run: Run) -> None:
@@ -166,6 +169,8 @@ class Attempts:
         if run.cause is not None:
             # The process is gone; what it has started goes too.
             self._kill(run)
+        else:
+            self._processes.done(run.run_id)
         run.cancel_alarms()
         run.process = run.watching = run.identity = None
         self.running.pop(run.run_id, None)

@@ -1,6 +1,7 @@
 """How a run becomes a process: from a command, its owner and its options to an argument vector.
 
-What runs in the end is exactly `[shell, "-c", command]`, with exactly the environment that was made for it.
+What runs in the end is exactly `[shell, "-c", command]`, with exactly the environment that was made for it;
+a command that is longer than Linux lets an argument be is a script in memory instead.
 Where the daemon's own user, directory and umask will do, that is started directly.  Otherwise a chain of
 exec leads there, in which no process forks the daemon:
 
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from jobd.jobs.run import Run
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
-SCRIPT_FD = 3
+SCRIPT_FD, COMMAND_FD = 3, 4
+LONGEST_ARGUMENT = 131_071
+"""Bytes of one argument: MAX_ARG_STRLEN of Linux, less its NUL byte."""
 NO_ID = 0xFFFFFFFF
 """(uid_t)-1: setresuid(2) takes it for "leave it as it is", which is root."""
 DAY = 86400
@@ -123,8 +126,14 @@ class Command:
 
     @property
     def shown_argv(self) -> list[str]:
-        """What runs in the end."""
+        """What runs in the end: a command that is too long for an argument is read as a script."""
+        if self._is_script:
+            return [self.shell, f"/proc/self/fd/{COMMAND_FD}"]
         return [self.shell, "-c", self.text]
+
+    @property
+    def _is_script(self) -> bool:
+        return len(os.fsencode(self.text)) > LONGEST_ARGUMENT
 
     @property
     def direct(self) -> bool:
@@ -159,16 +168,16 @@ class Command:
     @contextmanager
     def files(self) -> Iterator[dict[int, int]]:
         """What is open in it beside its standard files: its number there, and ours until it is started."""
-        if self.direct:
-            yield {}
-            return
-        script = os.memfd_create("jobd")
+        files: dict[int, int] = {}
         try:
-            with open(script, "wb", closefd=False) as file:
-                file.write(os.fsencode(self.script))
-            yield {SCRIPT_FD: script}
+            if not self.direct:
+                files[SCRIPT_FD] = _in_memory(self.script)
+            if self._is_script:
+                files[COMMAND_FD] = _in_memory(self.text)
+            yield files
         finally:
-            os.close(script)
+            for fd in files.values():
+                os.close(fd)
 
     @property
     def script(self) -> str:
@@ -189,6 +198,13 @@ class Command:
         nice = [self.helpers.nice, "-n", str(self.nice)] if self.nice else []
         lines.append(f"exec {shlex.join([*nice, *self.shown_argv])} {SCRIPT_FD}<&-")
         return "\n".join(lines) + "\n"
+
+
+def _in_memory(text: str) -> int:
+    fd = os.memfd_create("jobd")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(os.fsencode(text))
+    return fd
 
 
 def _or_end(command: str, sentence: str, status: int) -> str:

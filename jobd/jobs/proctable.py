@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from jobd.jobs import groups
 from jobd.jobs.adoption import Watch
+from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.groups import Ender, Identity, Snapshot
 from jobd.jobs.output import reopen_pipe
 
@@ -36,8 +38,17 @@ class ProcessTable(Protocol):
     def leaders(self) -> dict[str, Identity]:
         """The first process of each run that can be found by its mark, by the id of the run."""
 
+    def began(self, run_id: str, pid: int) -> None:
+        """A run has started PID: keep together what that starts, where the machine can."""
+
+    def done(self, run_id: str) -> None:
+        """A run has ended; what it left behind may stay."""
+
     def signal(self, identity: Identity, signum: int) -> bool:
         """Send SIGNUM to the group of a run's first process; whether that was done."""
+
+    def terminate(self, identity: Identity, run_id: str) -> None:
+        """Send TERM to the group of a run, after a look at what it has started; `end_all` must follow."""
 
     def end_all(self, identity: Identity, run_id: str) -> Deferred[int]:
         """KILL all that a run has started; fires with the number of those that could not be ended."""
@@ -52,10 +63,11 @@ class ProcessTable(Protocol):
 class MachineProcesses:
     """The `ProcessTable` of this machine."""
 
-    def __init__(self, reactor: Any, after: Callable[..., object]) -> None:
-        """AFTER calls a function after some seconds of the monotonic clock."""
+    def __init__(self, reactor: Any, after: Callable[..., object], cgroups: Cgroups | None = None) -> None:
+        """AFTER calls a function after some seconds of the monotonic clock; runs have CGROUPS, if given."""
         self._reactor = reactor
-        self._ender = Ender(after)
+        self._cgroups = cgroups
+        self._ender = Ender(after, cgroups)
 
     @property
     def boot_id(self) -> str:
@@ -68,12 +80,25 @@ class MachineProcesses:
         return groups.same(identity)
 
     def leaders(self) -> dict[str, Identity]:
-        return {
-            mark.decode(errors="replace"): Identity(process.pid, process.start, self.boot_id)
-            for mark, processes in Snapshot().by_mark.items()
-            for process in processes
-            if process.pid == process.session
-        }
+        first: dict[str, Identity] = {}
+        for mark, processes in Snapshot().by_mark.items():
+            # A grandchild may lead a session too, but began later.
+            leading = [process for process in processes if process.pid == process.session]
+            if leading:
+                process = min(leading, key=lambda process: process.start)
+                first[mark.decode(errors="replace")] = Identity(process.pid, process.start, self.boot_id)
+        return first
+
+    def began(self, run_id: str, pid: int) -> None:
+        if self._cgroups is not None:
+            self._cgroups.add(run_id, pid)
+
+    def done(self, run_id: str) -> None:
+        if self._cgroups is not None:
+            self._cgroups.remove(run_id)
+
+    def terminate(self, identity: Identity, run_id: str) -> None:
+        self._ender.signal_group(identity, run_id, signal.SIGTERM)
 
     def signal(self, identity: Identity, signum: int) -> bool:
         return groups.signal_group(identity, signum)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from jobd.jobs.errors import JobError
 
 MAX_COMMAND = 1 << 20
-"""Bytes of a command: what an editor may be trusted with, and an eighth of what Linux allows argv in all."""
+"""Bytes of a command. `jobd.jobs.launch` starts one that is longer than an argument may be."""
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?")
 _PLAIN_VALUE = re.compile(r"[^\s'=]+")

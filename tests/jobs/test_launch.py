@@ -21,6 +21,7 @@ from jobd.jobs import processes
 from jobd.jobs.errors import JobError
 from jobd.jobs.launch import Account, Command, Helpers, Here, Launcher, look_up
 from jobd.jobs.options import DEFAULTS
+from jobd.jobs.texts import MAX_COMMAND
 from tests.jobs.test_processes import Recorder
 
 ELSEWHERE = Here(uid=os.geteuid(), directory="/nowhere", umask=0o777)
@@ -129,6 +130,16 @@ class ChainTests(Running):
         self.assertEqual(facts.umask, 0o022)
         self.assertEqual(facts.files, {0, 1, 2})
         self.assertEqual(facts.pid, facts.session)
+
+    @inlineCallbacks
+    def test_a_long_command(self) -> Any:
+        """A command of the largest size that a job may have runs, in a chain and directly."""
+        text = "echo begun\n" + "#" * (MAX_COMMAND - 22) + "\necho done\n"
+        direct = Here(os.geteuid(), os.getcwd(), 0o022)
+        for here, directory in ((ELSEWHERE, "/"), (direct, direct.directory)):
+            with self.subTest(here=here):
+                reason, output = yield self.run_command(Command(text, directory, {}, here))
+                self.assertEqual((reason.exitCode, output), (0, b"begun\ndone\n"))
 
     @inlineCallbacks
     def test_the_same_directly(self) -> Any:
