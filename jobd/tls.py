@@ -244,8 +244,7 @@ class Server:
 
 def _read_key(path: str) -> PKey:
     try:
-        with open(path, "rb") as file:
-            return PKey.from_cryptography_key(load_pem_private_key(file.read(), None))  # type: ignore[arg-type]
+        return PKey.from_cryptography_key(load_pem_private_key(_read(path), None))  # type: ignore[arg-type]
     except TypeError:
         raise ValueError(f"{path}: the key is encrypted, and nobody is there to type its password") from None
     except ValueError:
@@ -254,10 +253,18 @@ def _read_key(path: str) -> PKey:
 
 def _read_certificates(path: str) -> list[X509]:
     try:
-        with open(path, "rb") as file:
-            return [X509.from_cryptography(each) for each in x509.load_pem_x509_certificates(file.read())]
+        return [X509.from_cryptography(each) for each in x509.load_pem_x509_certificates(_read(path))]
     except ValueError:
         raise ValueError(f"{path} has no certificate in PEM form") from None
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        # Which of an address's files it was.
+        raise OSError(error.errno, f"{path}: {error.strerror}") from None
 
 
 def tls_endpoint(reactor: Any, description: str, ca: str | None) -> SSL4ServerEndpoint:

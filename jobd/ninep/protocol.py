@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp, unix
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -94,6 +95,8 @@ class NinepProtocol(Protocol, TimeoutMixin):
         session, self._session = self._session, None
         if session is not None:
             session.lost()
+        if not reason.check(ConnectionDone, ConnectionLost):
+            self.log.info("{peer}: lost: {why}", peer=_name(self.transport), why=reason.getErrorMessage())
 
     def _report(self, error: BaseException) -> None:
         self.log.failure("The file system failed", Failure(error))

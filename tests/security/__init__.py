@@ -225,9 +225,13 @@ class Jobd:
         *options: str,
         user: str = "root",
         addresses: Sequence[str] = (),
+        tls: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Run by USER, with OPTIONS; ADDRESSES take the place of those at which it listens."""
+        """Run by USER, with OPTIONS; ADDRESSES take the place of those at which it listens.
+
+        With TLS, the arguments of an `ssl:` address, it is that which listens at `port`.
+        """
         self._test = test
         self.directory = Path(tempfile.mkdtemp(prefix="jobd-security-"))
         test.addCleanup(subprocess.run, ["rm", "-rf", str(self.directory)], check=True)
@@ -239,12 +243,11 @@ class Jobd:
         os.chown(self.directory, uid_of(user), -1)
         self._user = user
         self._environment = dict(environment or {})
-        self._listens = (
-            []
-            if addresses
-            else [(socket.AF_INET, ("127.0.0.1", self.port)), (socket.AF_UNIX, str(self.socket))]
-        )
-        listen = list(addresses) or [f"127.0.0.1:{self.port}", f"unix:{self.socket}"]
+        tcp = f"ssl:{self.port}:interface=127.0.0.1:{tls}" if tls else f"127.0.0.1:{self.port}"
+        listen = list(addresses) or [tcp, f"unix:{self.socket}"]
+        self._listens = [(socket.AF_INET, ("127.0.0.1", self.port)), (socket.AF_UNIX, str(self.socket))]
+        if addresses:
+            self._listens.clear()
         self.arguments = [part for address in listen for part in ("--fsaddr", address)]
         self.arguments += ["--dbdir", str(self.state), *options]
         self._process: subprocess.Popen[bytes] | None = None
@@ -309,11 +312,15 @@ class Jobd:
 
 
 def start_jobd(
-    arguments: Sequence[str], log: Path, user: str = "root", environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    log: Path,
+    user: str = "root",
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start `jobd` with ARGUMENTS as USER, logging to LOG."""
+    """Start `jobd` with ARGUMENTS as USER, logging to LOG; PREFIX is a program that starts it."""
     python, path = sys.executable, str(ROOT)
-    command = []
+    command = list(prefix)
     if user != "root":
         account = pwd.getpwnam(user)
         command = [
@@ -323,12 +330,12 @@ def start_jobd(
             "--clear-groups",
             "--",
         ]
-        if not readable_by_all(python):
-            # The interpreter of a root who keeps it at home; that of the system may do.
-            python = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
-            path += os.pathsep + sysconfig.get_path("purelib")
-            if not os.access(python, os.X_OK):
-                lacking(f"an interpreter that {user} may execute")
+    if command and not readable_by_all(python):
+        # The interpreter of a root who keeps it at home; that of the system may do.
+        python = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+        path += os.pathsep + sysconfig.get_path("purelib")
+        if not os.access(python, os.X_OK):
+            lacking("an interpreter that every user may execute")
     with log.open("ab") as file:
         return subprocess.Popen(
             [*command, python, "-m", "jobd", *arguments],
