@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 def add(
     session: Session, name: str, schedule: str, command: str, start: bool, options: tuple[str, ...]
 ) -> None:
-    """Make a job: jobctl add backup '0 3 * * *' 'tar cf /backup/home.tar /home' --start"""
+    """Make a job.
+
+    For example: jobctl add backup '0 3 * * *' 'tar cf /backup/home.tar /home' --start
+    """
     job = Definition(name, schedule.strip(), command, options, start)
     session.call(lambda daemon: daemon.create(job))
 
@@ -46,7 +49,7 @@ def _each(session: Session, names: Sequence[str], verb: str) -> None:
 @jobs_argument
 @pass_session
 def start(session: Session, names: tuple[str, ...]) -> None:
-    """Have jobs run at their times from now on."""
+    """Have jobs run at their times."""
     _each(session, names, "start")
 
 
@@ -54,7 +57,10 @@ def start(session: Session, names: tuple[str, ...]) -> None:
 @jobs_argument
 @pass_session
 def stop(session: Session, names: tuple[str, ...]) -> None:
-    """Have jobs run no more. A run in progress goes on."""
+    """Have jobs run no more.
+
+    A run in progress goes on.
+    """
     _each(session, names, "stop")
 
 
@@ -62,7 +68,7 @@ def stop(session: Session, names: tuple[str, ...]) -> None:
 @jobs_argument
 @pass_session
 def rm(session: Session, names: tuple[str, ...]) -> None:
-    """Delete jobs, with their logs and histories."""
+    """Delete jobs, with logs and histories."""
     _each(session, names, "rm")
 
 
@@ -80,7 +86,7 @@ def mv(session: Session, name: str, new: str) -> None:
 @click.argument("signame", metavar="[SIGNAL]", required=False)
 @pass_session
 def kill(session: Session, name: str, signame: str | None) -> None:
-    """End the runs of a job that are in progress, or send them SIGNAL."""
+    """End the runs of a job, or send them SIGNAL."""
     session.call(lambda daemon: daemon.control(name, f"kill {signame or ''}".strip()))
 
 
@@ -90,7 +96,7 @@ def kill(session: Session, name: str, signame: str | None) -> None:
 @json_option
 @pass_session
 def run(session: Session, name: str, wait: bool, as_json: bool) -> None:
-    """Run a job once, now, whatever its schedule.
+    """Run a job once, now.
 
     With --wait the exit status is that of the run; 128 and the number of the signal that ended it; 124
     after its timeout; 125 where the run has no status, or jobctl itself failed.
@@ -139,7 +145,10 @@ def _status_of_run(record: dict[str, str]) -> int:
 @job_argument
 @pass_session
 def edit(session: Session, name: str) -> None:
-    """Change a job in $EDITOR: its name, schedule, options, state and command."""
+    """Change a job in $EDITOR.
+
+    The text has its name, schedule, options, state and command. One that is refused is kept.
+    """
     job = session.call(lambda daemon: daemon.definition(name))
     text = click.edit(write_definition(job), extension=".job")
     if text is None:

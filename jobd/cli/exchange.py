@@ -31,7 +31,10 @@ _MANY = 100
 @click.option("--system", is_flag=True, help="The same with users, as in /etc/crontab.")
 @pass_session
 def export(session: Session, names: tuple[str, ...], crontab: bool, system: bool) -> None:
-    """Write jobs as a text that `jobctl import` reads; all of them, unless some are named."""
+    """Write jobs as a text that import reads.
+
+    All of them, unless some are named.
+    """
 
     async def work(daemon: Daemon) -> list[Definition]:
         return await daemon.definitions(names or await daemon.names())
@@ -84,7 +87,7 @@ def import_jobs(
     dry_run: bool,
     options: tuple[str, ...],
 ) -> None:
-    """Make jobs of what `jobctl export` wrote, or of crontabs.
+    """Make jobs of an export, or of crontabs.
 
     A job that is there already, and the same, is left as it is. Where a line can't be translated, nothing
     is made unless with --keep-going. Jobs of crontabs are stopped unless with --start: else cron and jobd

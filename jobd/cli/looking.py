@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 @json_option
 @pass_session
 def ls(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:
-    """List the jobs, or those whose names match a PATTERN such as 'backup-*'."""
+    """List the jobs.
+
+    With a PATTERN such as 'backup-*' those whose names match.
+    """
 
     async def work(daemon: Daemon) -> list[tuple[str, dict[str, str], str]]:
         names = await daemon.names()
@@ -121,7 +124,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
 @click.option("--run", "number", type=click.IntRange(1), help="What that run printed, and nothing else.")
 @pass_session
 def log(session: Session, name: str, follow: bool, lines: int | None, number: int | None) -> None:
-    """Print the log of a job: what was done, and what it printed."""
+    """Print the log of a job."""
     path = f"/jobs/{name}/log" if number is None else f"/jobs/{name}/runs/{number}/output"
     stdout = sys.stdout.buffer
 

@@ -42,7 +42,10 @@ def jobctl(context: click.Context, addr: str) -> None:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete jobctl: source it where the shell starts."""
+    """Print what makes a shell complete jobctl.
+
+    Put this where the shell starts: eval "$(jobctl completion bash)"
+    """
     from click.shell_completion import get_completion_class
 
     make = get_completion_class(shell)

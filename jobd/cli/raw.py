@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @pass_session
 def cat(session: Session, paths: tuple[str, ...]) -> None:
-    """Print files as they are, such as jobs/backup/options; of a directory the names in it."""
+    """Print files as they are.
+
+    For example: jobctl cat jobs/backup/options. Of a directory the names in it are printed.
+    """
     stdout = sys.stdout.buffer
 
     async def work(daemon: Daemon) -> None:
@@ -40,7 +43,10 @@ def cat(session: Session, paths: tuple[str, ...]) -> None:
 @click.argument("text", required=False)
 @pass_session
 def write(session: Session, path: str, text: str | None) -> None:
-    """Write TEXT, or what comes from standard input, to a file: as one message, where it fits into one."""
+    """Write TEXT, or standard input, to a file.
+
+    It is one message, where it fits into one.
+    """
     data = sys.stdin.buffer.read() if text is None else text.encode()
     session.call(lambda daemon: daemon.write(path, data))
 
@@ -50,7 +56,10 @@ def write(session: Session, path: str, text: str | None) -> None:
 @json_option
 @pass_session
 def stat(session: Session, paths: tuple[str, ...], as_json: bool) -> None:
-    """Print the attributes of files: mode, owner, group, length, time of the last change, path."""
+    """Print the attributes of files.
+
+    They are mode, owner, group, length, time of the last change, and path.
+    """
 
     async def work(daemon: Daemon) -> list[Stat]:
         return [await daemon.stat(path) for path in paths]

@@ -34,9 +34,10 @@ def next_times(
     name: str,
     as_json: bool,
 ) -> None:
-    """Explain a schedule and list its next times, which takes no daemon.
+    """Explain a schedule, and list its next times.
 
-    With the name of a job, list the next times of that; with neither, what runs next of all jobs.
+    That takes no daemon. With the name of a job, list the next times of that; with neither, what runs
+    next of all jobs.
     """
     if expression is None:
         _all_jobs(session, count, as_json)
