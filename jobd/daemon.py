@@ -113,6 +113,7 @@ class Daemon(MultiService):
         self._factory = factory = NinepFactory(
             None,
             identify=lambda transport: identify(transport, options["trust-tcp"], certified),
+            limits=options["limits"],
             trace=trace_to_stderr if options["debug"] else None,
         )
         for address in options["fsaddr"]:

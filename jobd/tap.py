@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -13,7 +14,9 @@ import jobd
 from jobd.access import User
 from jobd.daemon import Daemon
 from jobd.endpoints import endpoint_description
+from jobd.jobs.options import parse_size
 from jobd.logs import parse_log_level
+from jobd.ninep.limits import Limits
 from jobd.schedule.durations import parse_duration
 from jobd.service import default_max_runs
 
@@ -29,6 +32,73 @@ def default_directory() -> str:
     with contextlib.suppress(OSError):  # the store says what is wrong
         os.makedirs(state, 0o700, exist_ok=True)
     return os.path.join(state, "jobd")
+
+
+class _Limit(NamedTuple):
+    """An option that is a field of `Limits`."""
+
+    option: str
+    field: str
+    default: str
+    parse: Callable[[str], Any]
+    help: str
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10) or not least <= int(text) <= most:
+            raise ValueError(f"a number from {least} to {most} is expected")
+        return int(text)
+
+    return parse
+
+
+def _bytes(least: str, most: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            size = parse_size(text)
+        except ValueError:
+            size = -1
+        if not parse_size(least) <= size <= parse_size(most):
+            raise ValueError(f"a number of bytes from {least} to {most} is expected, such as 64K")
+        return size
+
+    return parse
+
+
+def _timeout(text: str) -> float | None:
+    if text == "none":
+        return None
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError("a time above 0 is expected, or none")
+    return seconds
+
+
+_count = _number(1, 1_000_000)
+_LIMITS = (
+    _Limit("max-connections", "connections", "512", _count, "Connections at a time."),
+    _Limit(
+        "idle-timeout", "idle", "none", _timeout, "How long a client may say nothing before it is dropped."
+    ),
+    _Limit("max-msize", "msize", "1M", _bytes("4K", "16M"), "Bytes of the largest 9P message."),
+    _Limit("max-fids", "fids", "65536", _count, "Files that one connection may hold."),
+    _Limit("max-requests", "requests", "1024", _number(1, 65535), "Requests of one connection that wait."),
+    _Limit(
+        "max-waiting-bytes",
+        "waiting_bytes",
+        "64M",
+        _bytes("4K", "4G"),
+        "Bytes that the reads of one connection that wait may ask for, together.",
+    ),
+    _Limit(
+        "max-reply-bytes",
+        "reply_bytes",
+        "1M",
+        _bytes("1", "64M"),
+        "Bytes of replies made at once, before the client must read some.",
+    ),
+)
 
 
 class Options(usage.Options):
@@ -63,6 +133,7 @@ class Options(usage.Options):
         ["max-jobs-per-user", None, "1000", "Jobs that a user other than root may have."],
         ["max-runs", None, None, "Runs at a time; due ones wait in order (8 a core, at least 64)."],
         ["stop-wait", None, "0s", "How long a stop waits for runs before it leaves them running and goes."],
+        *([limit.option, None, limit.default, limit.help] for limit in _LIMITS),
     ]
 
     def __init__(self) -> None:
@@ -93,9 +164,21 @@ class Options(usage.Options):
         )
         self["trust-tcp"] = _checked("trust-tcp", self["trust-tcp"], _trust)
         self["max-jobs-per-user"] = _checked("max-jobs-per-user", self["max-jobs-per-user"], _count)
+        self["limits"] = self._limits()
         self._check_tls()
         if self["anonymous"] is not None:
             self["anonymous"] = _checked("anonymous", self["anonymous"], _user)
+
+    def _limits(self) -> Limits:
+        limits = Limits(
+            **{limit.field: _checked(limit.option, self[limit.option], limit.parse) for limit in _LIMITS}
+        )
+        if limits.waiting_bytes < limits.msize:
+            raise usage.UsageError(
+                f"--max-waiting-bytes {self['max-waiting-bytes']}: that is less than --max-msize"
+                f" {self['max-msize']}, the largest read: none could wait"
+            )
+        return limits
 
     def _check_tls(self) -> None:
         """The two options of TLS go together, and with an address that speaks it."""
@@ -133,12 +216,6 @@ def _trust(text: str) -> str:
     if text not in TRUST_TCP:
         raise ValueError(f"one of {', '.join(TRUST_TCP)} is expected")
     return text
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 1_000_000:
-        raise ValueError("a number from 1 to 1000000 is expected")
-    return int(text)
 
 
 def makeService(options: Options) -> IService:

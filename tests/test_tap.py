@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobd import __main__, logs, tap
 from jobd.daemon import Daemon, StartError, local_zone
 from jobd.endpoints import endpoint_description
+from jobd.ninep.limits import Limits
 from twisted.plugins import jobd_plugin
 
 
@@ -76,6 +77,7 @@ class OptionsTest(SynchronousTestCase):
             [options[name] for name in ("debug", "anonymous", "jobs-mode", "stop-wait", "trust-tcp")],
             [0, None, 0o711, 0.0, "all"],
         )
+        self.assertEqual(options["limits"], Limits())
 
     def test_directory(self) -> None:
         """Root's database lives in /var/lib/jobd, an ordinary user's in a state directory."""
@@ -107,6 +109,20 @@ class OptionsTest(SynchronousTestCase):
             [level(name) for name in ("jobd.ninep", "jobd.jobs.scheduler")], [LogLevel.warn, LogLevel.debug]
         )
 
+    def test_limits(self) -> None:
+        """Each limit of the file service is an option."""
+        options = parsed(
+            "--max-connections=7", "--idle-timeout=1h", "--max-msize=64K", "--max-fids=100",
+            "--max-requests=16", "--max-waiting-bytes=1m", "--max-reply-bytes=65536",
+        )  # fmt: skip
+        self.assertEqual(
+            options["limits"],
+            Limits(
+                msize=1 << 16, fids=100, requests=16, waiting_bytes=1 << 20, reply_bytes=1 << 16,
+                connections=7, idle=3600.0,
+            ),
+        )  # fmt: skip
+
     def test_refused(self) -> None:
         """Anything wrong is one line that names the option and what is allowed."""
         for arguments, about in (
@@ -123,6 +139,16 @@ class OptionsTest(SynchronousTestCase):
             (["--max-runs", "-1"], "1 to 1000000"),
             (["--max-runs", "many"], "1 to 1000000"),
             (["--stop-wait", "long"], "--stop-wait long"),
+            (["--max-connections", "0"], "--max-connections 0: a number from 1 to 1000000"),
+            (["--max-connections", "9" * 5000], "a number from 1 to 1000000"),
+            (["--max-fids", "-1"], "--max-fids -1: a number from 1 to 1000000"),
+            (["--max-requests", "65536"], "a number from 1 to 65535"),
+            (["--max-msize", "1K"], "--max-msize 1K: a number of bytes from 4K to 16M"),
+            (["--max-msize", "big"], "a number of bytes from 4K to 16M"),
+            (["--max-reply-bytes", "0"], "a number of bytes from 1 to 64M"),
+            (["--max-waiting-bytes", "512K"], "less than --max-msize 1M"),
+            (["--idle-timeout", "0s"], "--idle-timeout 0s: a time above 0"),
+            (["--idle-timeout", "soon"], "--idle-timeout soon: the duration 'soon'"),
             (["--nonsense"], "nonsense"),
             (["extra"], "arguments"),
         ):

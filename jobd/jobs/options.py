@@ -112,7 +112,8 @@ def _count(least: int, text: str, most: int = _COUNT_MAX) -> int:
     return int(text)
 
 
-def _size(text: str) -> int:
+def parse_size(text: str) -> int:
+    """Bytes, as `65536`, `64K` or `1M`; ValueError, without a sentence, for anything else."""
     match = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text.upper())
     if not match:
         raise ValueError
@@ -179,7 +180,7 @@ _TIMEOUT = _Kind(
     lambda text: 0.0 if text == "none" else parse_duration(text),
     lambda seconds: format_duration(seconds) if seconds else "none",
 )
-_BYTES = _Kind("a number of bytes such as 65536, 64K or 1M", _size, _show_size)
+_BYTES = _Kind("a number of bytes such as 65536, 64K or 1M", parse_size, _show_size)
 
 # Each option: its key in the file, its attribute in Options, its kind.
 _TABLE: dict[str, tuple[str, _Kind]] = {
