@@ -96,7 +96,7 @@ class SlicesTest(SynchronousTestCase):
     """`Slices`."""
 
     def test_slices(self) -> None:
-        """A heap of work is done in order, a slice in each turn of the reactor; little work is done at once."""
+        """Much work is done in order, a slice in each turn of the reactor; little work is done at once."""
         clock, done = FakeClock(), []
 
         def work(item: int) -> None:
