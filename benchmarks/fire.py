@@ -1,6 +1,6 @@
 """Jobs that are due in the same second: how late each is called, and no process is started.
 
-    python benchmarks/fire.py                    1,000 and 10,000 jobs, beside APScheduler where it is installed
+    python benchmarks/fire.py                 1,000 and 10,000 jobs, beside APScheduler where it is installed
     python benchmarks/fire.py --jobs 5000
 
 jobd is its scheduler, on the real reactor and the real clocks, with a `dispatch` that writes down the time.
@@ -100,11 +100,8 @@ def measure(name: str, count: int, prepare: Callable[[int, Calls], Any]) -> Any:
     spent = time.process_time() - begun
     stop()
     late = sorted((called - instant) * 1000 for called in calls.times[:count])
-    percentile = late[int(len(late) * 0.99)]
-    print(
-        f"{name:<12} {count:>7,} {statistics.median(late):>9.1f} {percentile:>9.1f} {late[-1]:>9.1f} {spent:>9.2f}",
-        flush=True,
-    )
+    figures = statistics.median(late), late[int(len(late) * 0.99)], late[-1]
+    print(f"{name:<12} {count:>7,}", *(f"{ms:>9.1f}" for ms in figures), f"{spent:>9.2f}", flush=True)
 
 
 @inlineCallbacks

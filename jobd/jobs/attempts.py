@@ -155,8 +155,9 @@ class Attempts:
         if at_once:
             self._kill(run)
         elif run.kill_alarm is None:
-            self._processes.terminate(run.identity, run.run_id)
+            # Armed first: the process may be gone when the signal was sent, and take its alarm with it.
             run.kill_alarm = self._alarms.after(run.job.options.grace, self._kill, run)
+            self._processes.terminate(run.identity, run.run_id)
 
     def _kill(self, run: Run) -> None:
         run.kill_alarm = None
