@@ -10,7 +10,7 @@ import sys
 import unittest
 
 from tests.cli.support import run
-from tests.daemon import Daemon
+from tests.daemon import ROOT, Daemon
 
 # Commands, and the status with which `run --wait` ends; None is any.
 STATUSES = [
@@ -20,6 +20,7 @@ STATUSES = [
     ("/nowhere/nothing", 127),
 ]
 START_TIMEOUT = 30
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 class RunTests(unittest.TestCase):
@@ -36,7 +37,7 @@ class RunTests(unittest.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"JOBD_ADDR": f"127.0.0.1:{self.daemon.port}"},
+            env=ENVIRONMENT | {"JOBD_ADDR": f"127.0.0.1:{self.daemon.port}"},
         )
         self.addCleanup(process.communicate)
         self.addCleanup(process.kill)
@@ -109,6 +110,8 @@ class CommandTests(unittest.TestCase):
             "import sys; from jobd.cli.main import jobctl; jobctl(['--help'], standalone_mode=False); "
             "print(sorted({'twisted', 'croniter', 'cron_descriptor', 'sqlite3'} & set(sys.modules)))"
         )
-        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENVIRONMENT
+        )
         self.assertEqual(found.stdout.splitlines()[-1], "[]")
         self.assertIn("Exit status:", found.stdout)
