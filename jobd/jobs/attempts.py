@@ -160,7 +160,9 @@ class Attempts:
             self._processes.terminate(run.identity, run.run_id)
 
     def _kill(self, run: Run) -> None:
-        run.kill_alarm = None
+        if run.kill_alarm is not None:
+            run.kill_alarm.cancel()
+            run.kill_alarm = None
         if run.identity is not None:
             self._processes.end_all(run.identity, run.run_id)
 
