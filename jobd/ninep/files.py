@@ -164,6 +164,8 @@ class Children:
         self._by_cookie: dict[int, Any] = {}
         self._cookies: list[int] = []
         self._next = itertools.count(1)
+        self.removed = False
+        """Whether the directory was: nothing comes in any more."""
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -180,6 +182,8 @@ class Children:
 
     def add(self, node: Any) -> Any:
         """Add NODE under its name, which must be free, or EEXIST; gives it back."""
+        if self.removed:
+            raise NinepError(errno.ENOENT)
         if node.name in self._by_name:
             raise NinepError(errno.EEXIST)
         cookie = next(self._next)
@@ -190,8 +194,11 @@ class Children:
 
     def remove(self, name: str) -> None:
         """Take out the node called NAME; ENOENT where there is none, ENOTEMPTY if it has children."""
-        if getattr(self[name], "children", ()):
+        children = getattr(self[name], "children", None)
+        if children:
             raise NinepError(errno.ENOTEMPTY)
+        if children is not None:
+            children.removed = True
         self.discard(name)
 
     def discard(self, name: str) -> None:
@@ -204,7 +211,8 @@ class Children:
         """The entries whose cookies are above COOKIE: what `IOpenDirectory.entries` wants."""
         for index in range(bisect_right(self._cookies, cookie), len(self._cookies)):
             cookie = self._cookies[index]
-            yield Entry(cookie, self._by_cookie[cookie])
+            node = self._by_cookie[cookie]
+            yield Entry(cookie, node, getattr(node, "mode", 0))
 
 
 @implementer(IOpenDirectory)
@@ -274,16 +282,31 @@ class BytesFile(File):
 class Changeable(File):
     """A file or directory that anyone may remove, rename and change: a class to mix in before another.
 
-    Its parent has `children`.
+    Its parent has `children`.  Once removed it can't be opened; who has it open goes on, as in Unix.
     """
+
+    def check_present(self) -> None:
+        """Refuse with ENOENT where it was removed, even if another one has its name by now."""
+        if self.parent is not self and self.parent.children[self.name] is not self:
+            raise NinepError(errno.ENOENT)
+
+    def open(self, mode: int) -> Any:
+        self.check_present()
+        return super().open(mode)
 
     def remove(self) -> None:
         if self.parent is self:
             raise NinepError(errno.EBUSY)
+        self.check_present()
         self.parent.children.remove(self.name)
 
     def rename(self, directory: Any, name: str) -> None:
         """A file may replace a file, a directory an empty directory, as in Unix."""
+        if self.parent is self:
+            raise NinepError(errno.EBUSY)
+        self.check_present()
+        if directory.children.removed:
+            raise NinepError(errno.ENOENT)
         above = directory
         while above.parent is not above and above is not self:
             above = above.parent

@@ -187,9 +187,9 @@ class LinuxHandlers(Handlers):
 
     def _have_entries(self, entries: Any, tag: int, room: int) -> bytes:
         records: list[bytes] = []
-        for cookie, node in entries:
+        for cookie, node, special in entries:
             name = node.name.encode("utf-8", "surrogateescape")
-            record = pack_dirent(node.qid, cookie, name)
+            record = pack_dirent(node.qid, cookie, name, special)
             room -= len(record)
             if room < 0:
                 if not records:

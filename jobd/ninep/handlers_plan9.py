@@ -162,7 +162,7 @@ class DirectoryReader:
         return then(self._directory.entries(self._cookie), self._fill_from, records, room)
 
     def _fill_from(self, entries: Any, records: list[bytes], room: int) -> Any:
-        for cookie, node in entries:
+        for cookie, node, _ in entries:
             try:
                 stat = node.stat()
             except NinepError:  # removed since it was listed

@@ -8,6 +8,8 @@ Rules that hold for every method:
 
 * It is called in the reactor's thread and must not block.
 * It answers with a value, or with a Deferred where it must wait.  An answer at once costs much less.
+* A Deferred that is handed out is the session's own: it adds callbacks and may cancel it.  Where several
+  requests wait for the same thing, each gets a new one.
 * It refuses by raising `jobd.ninep.errors.NinepError` (or failing its Deferred with one).  Any other
   exception is logged with its traceback and answered as EIO.
 * Requests on one file may overlap where an earlier one still waits.
@@ -114,6 +116,8 @@ class Entry(NamedTuple):
     the same meaning as long as the directory exists, whatever is added and removed meanwhile."""
     node: Any
     """An `INode`."""
+    special: int = 0
+    """Of a device, pipe or socket its `DM` bit, which a qid has no room for; else other bits or none."""
 
 
 class IFilesystem(Interface):
@@ -133,7 +137,8 @@ class INode(Interface):
     """A file or directory in its place in the tree, as one attached user sees it.
 
     A fid refers to a node.  Walking hands out nodes; there may be many for one file, which then have the
-    same `qid.path`.  A node whose file was removed refuses with ENOENT.
+    same `qid.path`.  A node whose file was removed refuses with ENOENT, whatever has its name by now; its
+    attributes may be asked, and what is open may be used, for as long as the file system keeps them.
     """
 
     name = Attribute("The last element of its path, a str; '/' for the root.")

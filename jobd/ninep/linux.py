@@ -10,7 +10,19 @@ import struct
 from collections.abc import Iterator
 
 from jobd.ninep.errors import NinepError, ProtocolError
-from jobd.ninep.interfaces import OAPPEND, OEXEC, OREAD, OTRUNC, QTDIR, QTSYMLINK, Qid, SetStat
+from jobd.ninep.interfaces import (
+    DMDEVICE,
+    DMNAMEDPIPE,
+    DMSOCKET,
+    OAPPEND,
+    OEXEC,
+    OREAD,
+    OTRUNC,
+    QTDIR,
+    QTSYMLINK,
+    Qid,
+    SetStat,
+)
 from jobd.ninep.stat import ninep_mode, split_time, unix_permissions
 
 # Flags of Tlopen and Tlcreate.
@@ -29,7 +41,7 @@ AT_REMOVEDIR = 0x200  # Tunlinkat
 
 F_RDLCK, F_WRLCK, F_UNLCK = 0, 1, 2  # Tlock, Tgetlock
 
-DT_DIR, DT_REG, DT_LNK = 4, 8, 10  # Rreaddir
+DT_UNKNOWN, DT_FIFO, DT_DIR, DT_REG, DT_LNK, DT_SOCK = 0, 1, 4, 8, 10, 12  # Rreaddir
 
 _dirent = struct.Struct("<BIQQBH")  # qid cookie type, and the length of the name
 
@@ -56,14 +68,17 @@ def linux_flags(mode: int) -> int:
     return flags
 
 
-def dirent_type(qid_type: int) -> int:
-    """The d_type of a directory entry, as far as a qid tells."""
+def dirent_type(qid_type: int, special: int) -> int:
+    """The d_type of a directory entry, as far as its qid and SPECIAL, a `DM` bit, tell."""
+    if special & (DMDEVICE | DMNAMEDPIPE | DMSOCKET):
+        # Whether a device is a block device is for stat to say.
+        return DT_UNKNOWN if special & DMDEVICE else DT_FIFO if special & DMNAMEDPIPE else DT_SOCK
     return DT_DIR if qid_type & QTDIR else DT_LNK if qid_type & QTSYMLINK else DT_REG
 
 
-def pack_dirent(qid: Qid, cookie: int, name: bytes) -> bytes:
-    """An entry of an Rreaddir."""
-    return _dirent.pack(*qid, cookie, dirent_type(qid.type), len(name)) + name
+def pack_dirent(qid: Qid, cookie: int, name: bytes, special: int = 0) -> bytes:
+    """An entry of an Rreaddir; SPECIAL is as in `Entry`."""
+    return _dirent.pack(*qid, cookie, dirent_type(qid.type, special), len(name)) + name
 
 
 def read_dirents(data: bytes) -> Iterator[tuple[Qid, int, int, str]]:

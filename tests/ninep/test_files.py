@@ -134,6 +134,26 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.refusal(root.remove), errno.EBUSY)
         self.assertEqual(self.refusal(e.remove), errno.ENOTEMPTY)
 
+    def test_removed(self) -> None:
+        """What was removed is gone for those who still hold it, whatever has its name by now."""
+        root = RemovableDirectory(None, "/", 0o777)
+        d, other = (root.children.add(RemovableDirectory(root, name, 0o777)) for name in ("d", "other"))
+        f = root.children.add(Removable(root, "f", 0o666, b"text"))
+        opened = f.open(0)
+        d.remove()
+        f.remove()
+        root.children.add(RemovableDirectory(root, "d", 0o777))
+        new = root.children.add(Removable(root, "f"))
+        for node in (d, f):
+            self.assertEqual(self.refusal(node.remove), errno.ENOENT)
+            self.assertEqual(self.refusal(node.open, 0), errno.ENOENT)
+            self.assertEqual(self.refusal(node.rename, other, "x"), errno.ENOENT)
+            self.assertEqual(self.refusal(node.set_stat, SetStat(name="x")), errno.ENOENT)
+        self.assertEqual(self.refusal(d.children.add, Removable(d, "x")), errno.ENOENT)
+        self.assertEqual(self.refusal(new.rename, d, "x"), errno.ENOENT)
+        self.assertIs(root.children["f"], new)
+        self.assertEqual((opened.read(0, 9), f.stat().length), (b"text", 4))
+
     def test_owners_and_times(self) -> None:
         """Owners and times are set as asked; -1 is now."""
         root = RemovableDirectory(None, "/", 0o777)
@@ -147,12 +167,14 @@ class NodeTests(SynchronousTestCase):
         """Cookies ascend, last as long as the name, and are never used again."""
         children = Children()
         nodes = [children.add(Node(None, name)) for name in "abc"]
-        self.assertEqual([cookie for cookie, _ in children.after(0)], [1, 2, 3])
+        self.assertEqual([entry.cookie for entry in children.after(0)], [1, 2, 3])
         children.remove("b")
         self.assertRaises(NinepError, children.remove, "b")
         self.assertRaises(NinepError, children.add, nodes[0])
         children.add(nodes[1])
-        self.assertEqual([(cookie, node.name) for cookie, node in children.after(1)], [(3, "c"), (4, "b")])
+        self.assertEqual(
+            [(entry.cookie, entry.node.name) for entry in children.after(1)], [(3, "c"), (4, "b")]
+        )
         self.assertEqual(list(children.after(4)), [])
         self.assertEqual(len(children), 3)
 

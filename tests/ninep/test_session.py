@@ -13,6 +13,7 @@ from jobd.ninep.errors import NinepError
 from jobd.ninep.files import Directory, Filesystem, Node, OpenFile
 from jobd.ninep.interfaces import DMDEVICE, DMLINK, DMSYMLINK, OREAD, Attach, Entry, Qid
 from jobd.ninep.limits import Limits
+from jobd.ninep.linux import read_dirents
 from jobd.ninep.session import Session, negotiate
 from jobd.ninep.stat import UNTOUCHED, Stat, read_record
 from jobd.ninep.testing import Loopback, Wire, wire
@@ -556,6 +557,22 @@ class ReaddirTests(SessionCase):
         self.rpc(m.Topen(ROOT, 0))
         self.assertEqual(self.rpc(m.Tread(ROOT, 0, 20)), m.Rread(b""))
         self.assertTrue(self.rpc(m.Tread(ROOT, 0, 200)).data)
+
+    def test_types(self) -> None:
+        """Each entry tells its type, where its qid and its mode do; a device's is unknown."""
+        self.serve(UnixDirectory(None, "/", 0o777))
+        self.rpc(m.Tmkdir(ROOT, "directory", 0o777, 0))
+        self.rpc(m.Tsymlink(ROOT, "link", "target", 0))
+        for name, kind in (("block", 0o060000), ("pipe", 0o010000), ("socket", 0o140000)):
+            self.rpc(m.Tmknod(ROOT, name, kind | 0o666, 1, 2, 0))
+        self.rpc(m.Twalk(ROOT, FID, ()))
+        self.rpc(m.Tlcreate(FID, "file", 0, 0o666, 0))
+        self.rpc(m.Tlopen(ROOT, 0))
+        data = self.rpc(m.Treaddir(ROOT, 0, 1000)).data
+        self.assertEqual(
+            {name: type_ for _, _, type_, name in read_dirents(data)},
+            {"directory": 4, "link": 10, "block": 0, "pipe": 1, "socket": 12, "file": 8},
+        )
 
     def test_late_entries(self) -> None:
         """A directory may give its entries later; a flush cancels that as it does a read."""
