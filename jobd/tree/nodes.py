@@ -98,7 +98,6 @@ class TreeNode(Node):
         key = (attributes, qid, length, self.name)
         if self._stat is not None and self._stat[0] == key:
             return self._stat[1]
-        accounts = self.view.tree.accounts
         stat = Stat(
             qid,
             attributes.mode | self.type << 24,
@@ -108,9 +107,9 @@ class TreeNode(Node):
             attributes.group,
             attributes.owner,
             *(attributes.changed,) * 3,
-            n_uid=accounts.uid_of(attributes.owner),
-            n_gid=accounts.gid_of(attributes.group),
-            n_muid=accounts.uid_of(attributes.owner),
+            n_uid=self.view.uid_of(attributes.owner),
+            n_gid=self.view.tree.accounts.gid_of(attributes.group),
+            n_muid=self.view.uid_of(attributes.owner),
         )
         self._stat = key, stat
         return stat

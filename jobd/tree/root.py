@@ -90,7 +90,10 @@ class Tree:
         words = user.name if request.peer is None else f"{user.name} {request.peer.description}"
         actor = Actor(one_line(words), lambda job: self.access.check_owner(user, job.owner))
         failures = self._failures.setdefault(user.uid, Failures())
-        root = Root(None, "/", View(self, user, actor, failures))
+        # Root's own connection is from here, where users have the numbers that they have.
+        from_here = request.peer is not None and request.peer.speaks_for_others
+        local_uid = None if from_here else request.n_uname
+        root = Root(None, "/", View(self, user, actor, failures, local_uid))
         if self.loading is None:
             return root
         attached: Deferred[Root] = Deferred()

@@ -61,6 +61,17 @@ class View(NamedTuple):
     """The user and the peer: in words for `/events`, and with the user's rights."""
     failures: Failures
     """Shared by all connections of the user."""
+    local_uid: int | None = None
+    """What the user's number is on the client's machine, where that may be another one."""
+
+    def uid_of(self, owner: str) -> int:
+        """The number to show for OWNER.
+
+        A kernel compares it with its own users: what is the user's own must be so there as well.
+        """
+        if self.local_uid is not None and owner == self.user.name:
+            return self.local_uid
+        return self.tree.accounts.uid_of(owner)
 
     def refuse(self, path: str, error: JobError) -> NinepError:
         """Remember that a change of PATH failed, and give what the client is told."""
