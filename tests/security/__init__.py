@@ -48,7 +48,7 @@ def uid_of(name: str) -> int:
 def require_root() -> None:
     """Skip the test that runs now, where it can't be several users."""
     if os.geteuid() != 0:
-        lacking("root, to be several users")
+        raise unittest.SkipTest("needs root, to be several users")
     for name in (ALICE, BOB, "nobody"):
         try:
             uid_of(name)
@@ -357,6 +357,18 @@ class SecurityTest(SynchronousTestCase):
     def refused(self, *numbers: int) -> Any:
         """A context in which something is refused with one of the error NUMBERS: EACCES, EPERM."""
         return _Refused(self, numbers or (errno.EACCES, errno.EPERM))
+
+
+class UsersTest(SecurityTest):
+    """A test with a jobd of `user`'s, started with `options`, to which root, alice and bob are attached."""
+
+    user = "root"
+    options: tuple[str, ...] = ()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.jobd = Jobd(self, *self.options, user=self.user)
+        self.root, self.alice, self.bob = (self.jobd.user(name) for name in ("root", ALICE, BOB))
 
 
 class _Refused:

@@ -31,7 +31,7 @@ from jobd.ninep.errors import NinepError
 from jobd.ninep.interfaces import OREAD, OWRITE, SetStat
 from jobd.ninep.testing import wire
 from jobd.testing import MemoryJobd
-from tests.security import ALICE, BOB, Client, Jobd, SecurityTest, acting_as, uid_of, wait_until
+from tests.security import ALICE, BOB, Client, UsersTest, acting_as, uid_of, wait_until
 
 HOOK = """
 #include <stdio.h>
@@ -45,15 +45,13 @@ __attribute__((constructor)) static void loaded(void)
 """
 
 
-class DeputyTest(SecurityTest):
+class DeputyTest(UsersTest):
     """One user who tries to be another, through root's jobd."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.jobd = Jobd(self)
-        self.root, self.alice, self.bob = (self.jobd.user(name) for name in ("root", ALICE, BOB))
         self.place = self.jobd.directory / "place"
-        self.place.mkdir(mode=0o1777)
+        self.place.mkdir()
         self.place.chmod(0o1777)
 
     def test_environment(self) -> None:
@@ -291,12 +289,11 @@ class DeputyTest(SecurityTest):
         self.assertFalse((self.place / "ran").exists())
 
 
-class SocketsTest(SecurityTest):
+class SocketsTest(UsersTest):
     """Connections in every state that has no owner."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.jobd = Jobd(self)
         self.requests = b"".join(
             (
                 m.encode(m.NOTAG, m.Tversion(8192, "9P2000"), m.PLAIN),

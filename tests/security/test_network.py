@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.security import (
     Client,
     Jobd,
     SecurityTest,
+    UsersTest,
     acting_as,
     free_port,
     start_jobd,
@@ -51,12 +53,12 @@ def elsewhere() -> Iterator[Callable[[Callable[[], Any]], Any]]:
     try:
         ip("netns", "add", name)
     except (OSError, subprocess.CalledProcessError):
-        lacking("network namespaces (ip netns add)")
+        raise unittest.SkipTest("needs network namespaces (ip netns add)") from None
     try:
         try:
             ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
         except subprocess.CalledProcessError:
-            lacking("a cable between network namespaces (veth)")
+            raise unittest.SkipTest("needs a cable between network namespaces (veth)") from None
         ip("address", "add", f"{HERE}/30", "dev", cable)
         ip("link", "set", cable, "up")
         ip("-n", name, "address", "add", f"{THERE}/30", "dev", "eth0")
@@ -169,13 +171,10 @@ class PlacesTest(SecurityTest):
             jobd.stop()
 
 
-class UnprivilegedTest(SecurityTest):
+class UnprivilegedTest(UsersTest):
     """A daemon that is a user's own."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.jobd = Jobd(self, user=ALICE)
-        self.root, self.alice, self.bob = (self.jobd.user(name) for name in ("root", ALICE, BOB))
+    user = ALICE
 
     def test_changes(self) -> None:
         """It takes changes from its own user and root, whoever made a job, and runs all as itself."""

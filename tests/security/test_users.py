@@ -10,19 +10,16 @@ import stat
 
 from jobd.ninep import messages as m
 from jobd.ninep.interfaces import DMDIR, OWRITE
-from tests.security import ALICE, BOB, Jobd, SecurityTest, uid_of
+from tests.security import ALICE, BOB, UsersTest, uid_of
 
 PRIVATE = ("cmd", "log", "options", "runs/1/output", "runs/1/env", "runs/1/status", "runs/1/wait")
 PUBLIC = ("ctl", "schedule", "next", "status", "history")
 
 
-class UsersTest(SecurityTest):
+class RootsDaemonTest(UsersTest):
     """Root's jobd, and two users of it."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.jobd = Jobd(self, "--max-jobs-per-user", "3")
-        self.root, self.alice, self.bob = (self.jobd.user(name) for name in ("root", ALICE, BOB))
+    options = ("--max-jobs-per-user", "3")
 
     def test_runs_as_its_owner(self) -> None:
         """A job runs as its owner, with its groups, home and environment, and with no file of ours open."""
