@@ -153,7 +153,7 @@ class LinuxHandlers(Handlers):
 
     def getattr(self, tag: int, number: int, mask: int) -> Reply:
         stat = self.fid(number).node.stat()
-        if isinstance(stat, Deferred):
+        if type(stat) is not Stat and isinstance(stat, Deferred):
             return stat.addCallback(self._have_stat, tag, mask)
         return self._have_stat(stat, tag, mask)
 
@@ -177,10 +177,10 @@ class LinuxHandlers(Handlers):
         fid = self.fid(number)
         if fid.file is None:
             raise NinepError(errno.EBADF, f"fid {number} is not open", "bad use of fid")
-        if not fid.node.qid.type & QTDIR:
+        if fid.entries is None:
             raise NinepError(errno.ENOTDIR)
         count = min(count, self.largest)
-        entries = fid.file.entries(offset)
+        entries = fid.entries(offset)
         if isinstance(entries, Deferred):
             entries = self.wait_for_data(entries, count)
         return then(entries, self._have_entries, tag, count)

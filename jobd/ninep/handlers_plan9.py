@@ -106,7 +106,7 @@ class Plan9Handlers(Handlers):
     def stat(self, tag: int, number: int) -> Reply:
         """By the manual's stat."""
         stat = self.fid(number).node.stat()
-        if isinstance(stat, Deferred):
+        if type(stat) is not Stat and isinstance(stat, Deferred):
             return stat.addCallback(self._have_stat, tag)
         return self._have_stat(stat, tag)
 

@@ -574,6 +574,13 @@ class ReaddirTests(SessionCase):
             {"directory": 4, "link": 10, "block": 0, "pipe": 1, "socket": 12, "file": 8},
         )
 
+    def test_attribute_of_directory(self) -> None:
+        """An extended attribute of a directory is read, and is no directory to list."""
+        self.serve(UnixDirectory(None, "/", 0o777))
+        self.rpc(m.Txattrwalk(ROOT, FID, ""))
+        self.assertEqual(self.rpc(m.Treaddir(FID, 0, 100)), m.Rlerror(errno.ENOTDIR))
+        self.assertEqual(self.rpc(m.Tread(FID, 0, 100)), m.Rread(b""))
+
     def test_late_entries(self) -> None:
         """A directory may give its entries later; a flush cancels that as it does a read."""
         cancelled = []
