@@ -29,6 +29,7 @@ from jobd.jobs.journal import Journal
 from jobd.jobs.launch import Here, Launcher
 from jobd.jobs.legacy import LegacyJob, read_jobs_db
 from jobd.jobs.metrics import metrics_text
+from jobd.jobs.on_failure import OnFailure
 from jobd.jobs.proctable import MachineProcesses, ProcessTable
 from jobd.jobs.runner import Runner
 from jobd.jobs.scheduler import Scheduler
@@ -109,22 +110,23 @@ class JobService(Service):
         self.processes = self._processes or MachineProcesses(self._reactor, self._alarms.after, self._cgroups)
         self.journal = Journal(self._clock, self._logs)
         self.history = History(self._clock, store, self.journal)
-        attempts = Attempts(
-            clock=self._clock,
-            alarms=self._alarms,
-            reactor=self._reactor,
-            journal=self.journal,
-            history=self.history,
-            launcher=Launcher(Here.look()),
-            spawner=self._spawner,
-            processes=self.processes,
-        )
+        launching: dict[str, Any] = {
+            "clock": self._clock,
+            "alarms": self._alarms,
+            "reactor": self._reactor,
+            "journal": self.journal,
+            "launcher": Launcher(Here.look()),
+            "spawner": self._spawner,
+            "processes": self.processes,
+        }
+        attempts = Attempts(**launching, history=self.history)
         self.runner = Runner(
             clock=self._clock,
             alarms=self._alarms,
             history=self.history,
             journal=self.journal,
             attempts=attempts,
+            on_failure=OnFailure(**launching),
             max_runs=self._max_runs,
             idle=self._rests,
         )

@@ -141,8 +141,11 @@ class FakeProcess:
         self._protocol: IProcessProtocol | None = protocol
         self._watchers: list[Callable[[int | None], object]] = []
         self._output = os.dup(files[1])
-        script = os.pread(files[SCRIPT_FD], 1 << 20, 0).decode(errors="replace") if SCRIPT_FD in files else ""
-        mark = re.search(rf"^export {MARK}=(\w+)$", script, re.MULTILINE)
+        self.script = ""
+        """What a shell does on the way to the command; empty where that is started directly."""
+        if SCRIPT_FD in files:
+            self.script = os.pread(files[SCRIPT_FD], 1 << 20, 0).decode(errors="replace")
+        mark = re.search(rf"^export {MARK}=(\w+)$", self.script, re.MULTILINE)
         self.run_id = mark[1] if mark else self.env.get(MARK, "")
         """What marks it as the process of its run."""
 

@@ -149,6 +149,11 @@ class Journal:
         """Put a line of our own into the log of JOB."""
         self.log_of(job).append(stamp(now_ns or self._clock.now_ns()) + text.encode() + b"\n")
 
+    def on_failure_failed(self, job: Job, number: int, how: str) -> None:
+        """The `on-failure` command for run NUMBER of JOB failed itself."""
+        self._event("on-failure", [("job", job.name), ("run", number), ("detail", how)])
+        self.note(job, f"on-failure of run {number} failed: {how}")
+
     def forget_runs(self, job: Job) -> None:
         """Now and then, remove the outputs of JOB's runs that the history no longer has."""
         if job.last_run < self._trimmed.get(job.id, 0) + TRIM_EVERY:

@@ -35,7 +35,7 @@ from jobd.jobs.texts import instant
 
 if TYPE_CHECKING:
     from jobd.jobs.job import Job
-    from jobd.jobs.run import Run
+    from jobd.jobs.run import FailedRun, Run
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SCRIPT_FD, COMMAND_FD = 3, 4
@@ -226,6 +226,19 @@ class Launcher:
 
         JobError: its owner is unknown here, or the daemon cannot become that user.
         """
+        return self._command(job, job.command, run.number, run.scheduled, run.run_id, {})
+
+    def on_failure(self, job: Job, failed: FailedRun, run_id: str) -> Command:
+        """How the `on-failure` command of JOB starts; RUN_ID marks what it starts in turn.
+
+        JobError as of `command`.
+        """
+        facts = {"JOBD_OUTCOME": failed.outcome, "JOBD_EXIT": failed.exit}
+        return self._command(job, job.options.on_failure, failed.number, failed.scheduled, run_id, facts)
+
+    def _command(
+        self, job: Job, text: str, number: int, scheduled: int | None, run_id: str, facts: Mapping[str, str]
+    ) -> Command:
         account = self._look_up(job.owner)
         if account.uid != self._here.uid and self._here.uid != 0:
             raise JobError(EPERM, f"a daemon that is not root cannot run a job as {account.name}")
@@ -234,13 +247,13 @@ class Launcher:
             account,
             shell=options.shell,
             job=job.name,
-            run=run.number,
-            scheduled=instant(run.scheduled) or "none",
-            run_id=run.run_id,
-            extra=options.env,
+            run=number,
+            scheduled=instant(scheduled) or "none",
+            run_id=run_id,
+            extra={**facts, **options.env},
         )
         return Command(
-            text=job.command,
+            text=text,
             directory=options.directory or account.home,
             shown_environment=environment,
             here=self._here,

@@ -14,6 +14,8 @@ from jobd.jobs.texts import decode, shorten
 from jobd.schedule.durations import format_duration, parse_duration
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+MAX_OPTIONS = 64 << 10
+"""Bytes of a job's options, as they are kept."""
 _COUNT_MAX = 1_000_000
 _POLICY_MAX = 1_000
 
@@ -57,6 +59,8 @@ class Options(NamedTuple):
     """Runs whose history and output are kept."""
     max_output: int = 1 << 20
     """Bytes of a run's output that are kept."""
+    on_failure: str = ""
+    """A command for when the last attempt failed, was lost or missed."""
 
 
 DEFAULTS = Options()
@@ -212,6 +216,7 @@ _TABLE: dict[str, tuple[str, _Kind]] = {
     "keep-log": ("keep_log", _BYTES),
     "keep-runs": ("keep_runs", _Kind(f"a number from 1 to {_COUNT_MAX}", lambda text: _count(1, text))),
     "max-output": ("max_output", _BYTES),
+    "on-failure": ("on_failure", _Kind("a command of one line", _line)),
 }
 
 # Options that hold several values by name: what a line gives is a pair.
@@ -270,6 +275,17 @@ def _merge_pair(options: Options, key: str, value: str) -> Options:
         pairs[name] = setting
     changes: dict[str, Any] = {attribute: MappingProxyType(pairs)}
     return options._replace(**changes)
+
+
+def kept(options: Options) -> str:
+    """What `merge` makes OPTIONS of again: the lines that differ from the defaults.
+
+    JobError where that is too much: `env` lines merge without end.
+    """
+    text = show(options, defaults=False)
+    if (size := len(text.encode())) > MAX_OPTIONS:
+        raise JobError(EINVAL, f"options: they would be {size} bytes, and {MAX_OPTIONS} are allowed in all")
+    return text
 
 
 def show(options: Options, *, defaults: bool = True) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobd.jobs.output import LineStamper, PipeReader
 from jobd.jobs.texts import attributes, instant
@@ -112,6 +112,17 @@ class Run:
             if alarm is not None:
                 alarm.cancel()
         self.alarm = self.kill_alarm = None
+
+
+class FailedRun(NamedTuple):
+    """What an `on-failure` command is told of: a run, or a gap where runs were missed."""
+
+    number: int
+    scheduled: int | None
+    """Its instant, in seconds since 1970; of a gap the first."""
+    outcome: str
+    exit: str = ""
+    """The exit status, or the name of the signal; empty where there is neither."""
 
 
 def signal_name(number: int) -> str:

@@ -22,7 +22,20 @@ from twisted.python.failure import Failure
 from jobd.jobs import misfire
 from jobd.jobs.errors import JobError
 from jobd.jobs.groups import Identity
-from jobd.jobs.run import FAILED, KILLED, LOST, NANO, OK, REPLACED, SKIPPED, TIMEOUT, Run, signal_name
+from jobd.jobs.run import (
+    FAILED,
+    KILLED,
+    LOST,
+    MISSED,
+    NANO,
+    OK,
+    REPLACED,
+    SKIPPED,
+    TIMEOUT,
+    FailedRun,
+    Run,
+    signal_name,
+)
 
 if TYPE_CHECKING:
     from jobd.jobs.attempts import Attempts
@@ -30,6 +43,7 @@ if TYPE_CHECKING:
     from jobd.jobs.history import History
     from jobd.jobs.job import Job
     from jobd.jobs.journal import Journal
+    from jobd.jobs.on_failure import OnFailure
     from jobd.jobs.proctable import ProcessTable
     from jobd.jobs.store import RunRecord
 
@@ -48,6 +62,7 @@ class Runner:
         history: History,
         journal: Journal,
         attempts: Attempts,
+        on_failure: OnFailure,
         max_runs: int,
         idle: Callable[[Job], object] = lambda _job: None,
     ) -> None:
@@ -58,6 +73,7 @@ class Runner:
         self._journal = journal
         self._attempts = attempts
         attempts.ended = self._attempt_ended
+        self._on_failure = on_failure
         self._idle = idle
         self._free = max_runs
         self._waiting: deque[Run] = deque()
@@ -91,6 +107,7 @@ class Runner:
         job.queue += [self._history.new_run(job, instant) for instant in plan.run]
         if plan.missed:
             self._history.gap(job, number, plan.missed)
+            self._on_failure.tell(job, FailedRun(number, plan.missed.first, MISSED))
         self._next_in_line(job)
 
     def holds(self, job: Job, instant: int) -> bool:
@@ -216,6 +233,7 @@ class Runner:
 
     def _stopped(self) -> None:
         if self._stopping is not None and not self._stopping.called:
+            self._on_failure.stop()
             for run in self._attempts.let_go():
                 self._not_started(run)
             self._stopping.callback(None)
@@ -386,7 +404,13 @@ class Runner:
         """RUN has its last outcome: record it, then let the next one in."""
         run.cancel_alarms()
         self._release_slot(run)
-        self._history.end(run, outcome, detail).addCallback(lambda _: self._leave(run))
+        self._history.end(run, outcome, detail).addCallback(lambda _: self._finished(run, outcome))
+
+    def _finished(self, run: Run, outcome: str) -> None:
+        exit = run.exit if run.signal is None else signal_name(run.signal)
+        failed = FailedRun(run.number, run.scheduled, outcome, "" if exit is None else str(exit))
+        self._on_failure.tell(run.job, failed)
+        self._leave(run)
 
     def _leave(self, run: Run) -> None:
         """RUN occupies its job no more."""

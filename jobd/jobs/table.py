@@ -331,7 +331,7 @@ class JobTable:
             now = self._clock.now_ns()
             await self._store.update_job(
                 job.id,
-                options=option_table.show(options, defaults=False),
+                options=option_table.kept(options),
                 changed=now,
                 version=job.version + 1,
             )
@@ -353,7 +353,7 @@ class JobTable:
         await self._store.update_job(
             job.id,
             schedule=text,
-            options=option_table.show(options, defaults=False),
+            options=option_table.kept(options),
             anchor=anchor,
             watermark=second if job.started else job.watermark,
             changed=now,

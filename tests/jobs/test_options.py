@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobd.jobs.errors import JobError
-from jobd.jobs.options import DEFAULTS, KEYS, LIMITS, Options, Policy, merge, show
+from jobd.jobs.options import DEFAULTS, KEYS, LIMITS, MAX_OPTIONS, Options, Policy, kept, merge, show
 from jobd.schedule.durations import format_duration
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), max_size=40)
@@ -28,6 +28,7 @@ LINES = st.one_of(
         "{} {}".format, st.sampled_from(["deadline", "timeout", "grace", "retry-delay", "jitter"]), DURATIONS
     ),
     st.builds("{} {}".format, st.sampled_from(["dir", "shell"]), PATHS),
+    st.builds("on-failure {}".format, TEXTS),
     st.builds("env {}={}".format, NAMES, TEXTS),
     st.builds("env {}".format, NAMES),
     st.builds("limit {} {}".format, st.sampled_from(LIMITS), st.integers(0, 10**12)),
@@ -130,3 +131,13 @@ class MergeTest(SynchronousTestCase):
         """A message with one wrong line changes nothing."""
         self.assertRaises(JobError, merge, DEFAULTS, b"retries 3\nnice 99\n")
         self.assertEqual(DEFAULTS, Options())
+
+    def test_bounded(self) -> None:
+        """Options are kept up to a size, however many messages they came in."""
+        options = DEFAULTS
+        for number in range(MAX_OPTIONS // 1024):
+            self.assertEqual(merge(DEFAULTS, kept(options).encode()), options)
+            options = merge(options, f"env V{number}={'x' * 1024}".encode())
+        error = self.assertRaises(JobError, kept, options)
+        self.assertEqual(error.errno, EINVAL)
+        self.assertIn("and 65536 are allowed in all", str(error))
