@@ -17,7 +17,7 @@ from jobd.tree.control import Ctl
 from jobd.tree.growing import GrowingNode
 from jobd.tree.history import History
 from jobd.tree.jobnode import LOG, NEXT, OPTIONS, SCHEDULE, STATUS, JobNode, LivelyNode
-from jobd.tree.nodes import NANO, Attributes, FixedDirectory
+from jobd.tree.nodes import NANO, FixedDirectory, Rights
 from jobd.tree.runs import RunsDirectory
 from jobd.tree.texts import MessageNode, TextNode
 from jobd.tree.view import View
@@ -164,8 +164,9 @@ class JobDirectory(FixedDirectory, JobNode):
         """What the job is called now: a fid stays with its job over a rename."""
         return self.job.name
 
-    def attributes(self) -> Attributes:
-        return super().attributes()._replace(mode=self.job.mode)
+    def rights(self) -> Rights:
+        _, owner, group = super().rights()
+        return self.job.mode, owner, group
 
     def remove(self) -> Any:
         return self.view.change(

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from jobd.ninep.errors import NinepError
-from jobd.tree.nodes import NANO, READ, Attributes, TreeNode
+from jobd.tree.nodes import READ, Rights, TreeNode
 from jobd.tree.view import View
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class JobNode(TreeNode):
         super().__init__(parent, name, view)
         self.job: Job = parent.job
 
-    def attributes(self) -> Attributes:
+    def rights(self) -> Rights:
         job = self.job
         if job.removed:
             raise NinepError(errno.ENOENT, f"there is no job {job.name} any more")
         mode = self.mode
         if self.private:
             mode &= 0o700 | (0o070 if job.mode & 0o040 else 0) | (0o007 if job.mode & 0o004 else 0)
-        return Attributes(mode, job.owner, job.group, self.changed() / NANO)
+        return mode, job.owner, job.group
 
     def recheck(self) -> None:
         job = self.job
@@ -48,7 +48,6 @@ class JobNode(TreeNode):
             self._checked = rights
 
     def changed(self) -> int:
-        """When it last changed, in nanoseconds."""
         return self.job.changed
 
     def version(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from zope.interface import implementer
 
@@ -34,14 +34,8 @@ READ, WRITE, SEARCH = 4, 2, 1
 _WANTED = {OREAD: READ, OWRITE: WRITE, ORDWR: READ | WRITE, OEXEC: SEARCH}
 
 
-class Attributes(NamedTuple):
-    """What stat says of a file beside its name, text and qid."""
-
-    mode: int
-    owner: str
-    group: str
-    changed: float
-    """Seconds since 1970."""
+Rights = tuple[int, str, str]
+"""A mode, and the names of the owner and the group."""
 
 
 class TreeNode(Node):
@@ -67,8 +61,12 @@ class TreeNode(Node):
 
     # ---- what a subclass says
 
-    def attributes(self) -> Attributes:
-        """Mode, owner, group and time of the last change; ENOENT where the file is there no more."""
+    def rights(self) -> Rights:
+        """Its mode, owner and group; ENOENT where the file is there no more."""
+        raise NotImplementedError
+
+    def changed(self) -> int:
+        """When it last changed, in nanoseconds since 1970."""
         raise NotImplementedError
 
     def qid_path(self) -> int:
@@ -94,40 +92,41 @@ class TreeNode(Node):
         return Qid(self.type, self.version() & 0xFFFFFFFF, self.qid_path())
 
     def stat(self) -> Stat:
-        attributes, qid, length = self.attributes(), self.qid, self.length()
-        key = (attributes, qid, length, self.name)
+        rights, changed = self.rights(), self.changed()
+        qid, length = self.qid, self.length()
+        key = (rights, changed, qid, length, self.name)
         if self._stat is not None and self._stat[0] == key:
             return self._stat[1]
+        mode, owner, group = rights
         stat = Stat(
             qid,
-            attributes.mode | self.type << 24,
+            mode | self.type << 24,
             length,
             self.name,
-            attributes.owner,
-            attributes.group,
-            attributes.owner,
-            *(attributes.changed,) * 3,
-            n_uid=self.view.uid_of(attributes.owner),
-            n_gid=self.view.tree.accounts.gid_of(attributes.group),
-            n_muid=self.view.uid_of(attributes.owner),
+            *(owner, group, owner),
+            *(changed / NANO,) * 3,
+            n_uid=self.view.uid_of(owner),
+            n_gid=self.view.tree.accounts.gid_of(group),
+            n_muid=self.view.uid_of(owner),
         )
         self._stat = key, stat
         return stat
 
     def open(self, mode: int) -> Any:
         wanted = _WANTED[mode & 3] | (WRITE if mode & OTRUNC else 0)
-        if wanted & WRITE and not self.attributes().mode & 0o222:
+        if wanted & WRITE and not self.rights()[0] & 0o222:
             self.refuse("it can only be read", errno.EACCES)
         self.check(wanted)
         return self.opened()
 
     def check(self, wanted: int) -> None:
         """Refuse where the mode does not give the user WANTED: `READ`, `WRITE`, `SEARCH`."""
-        attributes, user = self.attributes(), self.view.user
-        if self.view.tree.access.permits(user, attributes.owner, attributes.group, attributes.mode, wanted):
+        mode, owner, group = self.rights()
+        user = self.view.user
+        if self.view.tree.access.permits(user, owner, group, mode, wanted):
             return
         verb = "write" if wanted & WRITE else "read" if wanted & READ else "search"
-        sentence = f"{user.name} may not {verb} it: it is {attributes.owner}'s"
+        sentence = f"{user.name} may not {verb} it: it is {owner}'s"
         if wanted & WRITE:
             self.refuse(sentence, errno.EACCES)
         raise NinepError(errno.EACCES, sentence)
@@ -217,7 +216,7 @@ class FixedDirectory(DirectoryNode):
         return make(self, name, self.view)
 
     def entries(self, after: int) -> Iterable[Entry]:
-        self.attributes()
+        self.rights()
         for cookie, (name, make) in enumerate(self.table.items(), 1):
             if cookie > after:
                 yield Entry(cookie, make(self, name, self.view))

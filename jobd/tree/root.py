@@ -19,7 +19,7 @@ from jobd.ninep.errors import NinepError
 from jobd.ninep.interfaces import DMAPPEND, DMSETVTX, Attach, Entry, IFilesystem, Statfs
 from jobd.tree.growing import GrowingNode
 from jobd.tree.job import JobDirectory
-from jobd.tree.nodes import NANO, Attributes, DirectoryNode, FixedDirectory, TreeNode
+from jobd.tree.nodes import DirectoryNode, FixedDirectory, Rights, TreeNode
 from jobd.tree.texts import Lengths, MessageNode, TextNode
 from jobd.tree.view import Failures, View, one_line
 
@@ -127,14 +127,11 @@ class _OfRoot(TreeNode):
     number = 0
     mode = 0o444
 
-    def attributes(self) -> Attributes:
+    def rights(self) -> Rights:
         daemon = self.view.tree.access.daemon
-        return Attributes(
-            self.mode, daemon.name, self.view.tree.accounts.group_of(daemon), self.changed() / NANO
-        )
+        return self.mode, daemon.name, self.view.tree.accounts.group_of(daemon)
 
     def changed(self) -> int:
-        """When it last changed, in nanoseconds."""
         return self.view.tree.began
 
     def qid_path(self) -> int:

@@ -69,6 +69,10 @@ class RunNode(JobNode):
             raise NinepError(errno.ENOENT, f"run {self.run_number} of {self.job.name} is not kept any more")
         return record
 
+    def check(self, wanted: int) -> None:
+        self.record()
+        super().check(wanted)
+
     def changed(self) -> int:
         record = self.record()
         return record.ended or record.started or self.job.changed
