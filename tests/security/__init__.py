@@ -211,7 +211,7 @@ class User:
 
 
 def readable_by_all(path: str) -> bool:
-    """Whether every user may execute the program at PATH."""
+    """Whether every user may come to PATH, and execute it or look into it."""
     parts = [Path(path).resolve(), *Path(path).resolve().parents]
     return all(part.stat().st_mode & stat.S_IXOTH for part in parts)
 
@@ -336,6 +336,10 @@ def start_jobd(
         path += os.pathsep + sysconfig.get_path("purelib")
         if not os.access(python, os.X_OK):
             lacking("an interpreter that every user may execute")
+    if command:
+        for place in path.split(os.pathsep):
+            if not readable_by_all(place):
+                raise unittest.SkipTest(f"other users may not read {place}")
     with log.open("ab") as file:
         return subprocess.Popen(
             [*command, python, "-m", "jobd", *arguments],
