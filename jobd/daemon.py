@@ -26,6 +26,7 @@ from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.clock import SystemClock
 from jobd.jobs.errors import JobError
 from jobd.logs import trace_to_stderr, use_log_level
+from jobd.metrics import ninep_metrics
 from jobd.ninep.protocol import NinepFactory
 from jobd.service import JobService
 
@@ -116,6 +117,7 @@ class Daemon(MultiService):
             limits=options["limits"],
             trace=trace_to_stderr if options["debug"] else None,
         )
+        jobs.metrics.append(lambda: ninep_metrics(factory))
         for address in options["fsaddr"]:
             self._listen(address, factory)
         try:

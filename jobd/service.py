@@ -8,7 +8,7 @@ a test's clock.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EIO
 from typing import Any
 
@@ -94,6 +94,8 @@ class JobService(Service):
         self._processes = processes
         self._cgroups = cgroups
         self._open_store = open_store or (lambda: Store.open(directory, reactor))
+        self.metrics: list[Callable[[], Iterable[str]]] = []
+        """What has further lines for `/metrics`: of the file service, say."""
         self._stop_ticking: Callable[[], None] | None = None
         self._syncing = False
 
@@ -155,11 +157,15 @@ class JobService(Service):
             journal=self.journal,
             access=self._access,
             max_jobs=self._max_jobs,
-            metrics=lambda: metrics_text(self.table, self.runner, self.history, store),
+            metrics=self._metrics,
         )
         self._load()
         self._stop_ticking = self._clock.every_second(self._tick)
         super().startService()
+
+    def _metrics(self) -> str:
+        text = metrics_text(self.table, self.runner, self.history, self.store, self.journal)
+        return text + "".join(f"{line}\n" for more in self.metrics for line in more())
 
     def _load(self) -> None:
         store, table = self.store, self.table

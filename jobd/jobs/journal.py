@@ -46,6 +46,11 @@ class Journal:
         self._trimmed: dict[int, int] = {}
         self.events = logs.log("events", EVENTS_KEPT)
 
+    @property
+    def dropped(self) -> int:
+        """Bytes that a full or failing disk did not take."""
+        return self._logs.dropped
+
     def log_of(self, job: Job) -> SegmentLog:
         """The log of JOB."""
         log = self._job_logs.get(job.id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jobd.jobs.history import History
+    from jobd.jobs.journal import Journal
     from jobd.jobs.runner import Runner
     from jobd.jobs.store import Store
     from jobd.jobs.table import JobTable
@@ -38,32 +39,38 @@ class Histogram:
         return [*lines, f"{name}_sum {self._sum:.6f}", f"{name}_count {total}"]
 
 
-def metrics_text(table: JobTable, runner: Runner, history: History, store: Store) -> str:
+def metrics_text(table: JobTable, runner: Runner, history: History, store: Store, journal: Journal) -> str:
     """All metrics, each with what it means and its type."""
     jobs = list(table.after(0))
     started = sum(job.started for job in jobs)
     lines = [
-        *_metric(
+        *metric(
             "jobd_jobs",
             "gauge",
             "Jobs by state.",
             [('{state="started"}', started), ('{state="stopped"}', len(jobs) - started)],
         ),
-        *_metric("jobd_paused", "gauge", "Whether nothing fires.", [("", int(table.paused))]),
-        *_metric("jobd_runs_in_progress", "gauge", "Runs with a process.", [("", len(runner.running))]),
-        *_metric(
+        *metric("jobd_paused", "gauge", "Whether nothing fires.", [("", int(table.paused))]),
+        *metric("jobd_runs_in_progress", "gauge", "Runs with a process.", [("", len(runner.running))]),
+        *metric(
             "jobd_runs_waiting",
             "gauge",
             "Runs that wait for a place among --max-runs.",
             [("", runner.waiting)],
         ),
-        *_metric(
+        *metric(
+            "jobd_runs_queued",
+            "gauge",
+            "Runs that wait for others of their job to end.",
+            [("", sum(len(job.queue) for job in jobs))],
+        ),
+        *metric(
             "jobd_runs_total",
             "counter",
             "Runs that ended since the start, by outcome.",
             [(f'{{outcome="{outcome}"}}', count) for outcome, count in history.ended.items()],
         ),
-        *_metric(
+        *metric(
             "jobd_missed_instants_total",
             "counter",
             "Instants since the start that nobody was there for and that are not made up for.",
@@ -75,13 +82,19 @@ def metrics_text(table: JobTable, runner: Runner, history: History, store: Store
         *history.duration.lines(
             "jobd_run_duration_seconds", "From the start of a run's first process to its last outcome."
         ),
-        *_metric(
+        *metric(
             "jobd_store_commits_total",
             "counter",
             "Transactions made durable since the start.",
             [("", store.commits)],
         ),
-        *_metric(
+        *metric(
+            "jobd_output_dropped_bytes_total",
+            "counter",
+            "Bytes of output since the start that a full or failing disk did not take.",
+            [("", journal.dropped)],
+        ),
+        *metric(
             "jobd_job_last_success_timestamp_seconds",
             "gauge",
             "When a run of the job last ended well.",
@@ -91,6 +104,7 @@ def metrics_text(table: JobTable, runner: Runner, history: History, store: Store
     return "".join(f"{line}\n" for line in lines)
 
 
-def _metric(name: str, kind: str, meaning: str, samples: Iterable[tuple[str, object]]) -> list[str]:
+def metric(name: str, kind: str, meaning: str, samples: Iterable[tuple[str, object]]) -> list[str]:
+    """The metric NAME in the text format; a sample is its labels, in braces, and its value."""
     head = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
     return head + [f"{name}{labels} {value}" for labels, value in samples]

@@ -62,14 +62,14 @@ class OnFailure:
         self._launcher = launcher
         self._spawner = spawner
         self._processes = processes
-        self._waiting: deque[tuple[Job, FailedRun]] = deque()
+        self._waiting: deque[tuple[Job, str, FailedRun]] = deque()
         self._running: set[_Command] = set()
         self._stopped = False
 
     def tell(self, job: Job, failed: FailedRun) -> None:
         """FAILED, a run of JOB or a gap in its runs, has this outcome for good."""
         if job.options.on_failure and failed.outcome in CAUSES:
-            self._waiting.append((job, failed))
+            self._waiting.append((job, job.owner, failed))
             self._start_next()
 
     def stop(self) -> None:
@@ -81,8 +81,9 @@ class OnFailure:
 
     def _start_next(self) -> None:
         while self._waiting and len(self._running) < AT_A_TIME and not self._stopped:
-            job, failed = self._waiting.popleft()
-            if job.removed or not job.options.on_failure:
+            job, owner, failed = self._waiting.popleft()
+            # What one owner asked for never runs as the next.
+            if job.removed or job.owner != owner or not job.options.on_failure:
                 continue
             command = _Command(self, job, failed)
             self._running.add(command)

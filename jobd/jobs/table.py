@@ -400,7 +400,11 @@ class JobTable:
         self._journal.changed("command", job, actor)
 
     def set_access(self, job: Job, *, actor: str, **columns: Any) -> Deferred[None]:
-        """Change the `mode`, `owner` or `group` of JOB."""
+        """Change the `mode`, `owner` or `group` of JOB.
+
+        A new owner finds the job stopped, as chown(2) takes the setuid bit away: nothing that the old one
+        wrote last runs as the new one before somebody has looked.  EBUSY while a run is in progress.
+        """
         return self._turns.take(job.id, self._set_access(job, actor, columns))
 
     async def _set_access(self, job: Job, actor: str, columns: dict[str, Any]) -> None:
@@ -408,6 +412,11 @@ class JobTable:
         changes = {name: value for name, value in columns.items() if getattr(job, name) != value}
         if not changes:
             return
+        if "owner" in changes:
+            self._check_idle(job)
+            await self._stop(job, actor)
+            # What fell due while that was committed.
+            self._check_idle(job)
         now = self._clock.now_ns()
         await self._store.update_job(job.id, **changes, changed=now, version=job.version + 1)
         self._owned[job.owner] -= 1
@@ -468,6 +477,14 @@ class JobTable:
         now = self._clock.now_ns() // NANO
         if schedule.kind != "reboot" and schedule.next_epoch(now) is None:
             raise JobError(EINVAL, f"schedule: {schedule.text} has no time from now on")
+
+    @staticmethod
+    def _check_idle(job: Job) -> None:
+        numbers = ", ".join(map(str, [*job.active, *(run.number for run in job.queue)]))
+        if numbers:
+            raise JobError(
+                EBUSY, f"job {job.name}: run {numbers} is in progress; kill it or wait for its end"
+            )
 
     def _count(self, owner: str, most: int | None) -> None:
         """Count one more job of OWNER, if it has less than MOST."""

@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from jobd.ninep.limits import Limits
 from jobd.ninep.session import Session
+from jobd.ninep.traffic import Traffic
 
 
 @implementer(IPushProducer)
@@ -42,6 +43,7 @@ class NinepProtocol(Protocol, TimeoutMixin):
                 peer=_name(transport),
                 count=len(factory.connections),
             )
+            factory.traffic.refused += 1
             transport.abortConnection()
             return
         try:
@@ -52,6 +54,7 @@ class NinepProtocol(Protocol, TimeoutMixin):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         factory.connections.add(self)
+        factory.traffic.connections += 1
         transport.registerProducer(self, True)
         self.setTimeout(factory.limits.idle)
         self._session = Session(
@@ -61,9 +64,11 @@ class NinepProtocol(Protocol, TimeoutMixin):
             limits=factory.limits,
             trace=factory.trace_of(transport),
             report=self._report,
+            traffic=factory.traffic,
         )
 
     def _refuse(self, reason: str) -> None:
+        self.factory.traffic.refused += 1
         self.log.warn("{peer}: refused: {reason}", peer=_name(self.transport), reason=reason)
         self.transport.loseConnection()
 
@@ -139,6 +144,7 @@ class NinepFactory(Factory):
         self.limits = limits or Limits()
         self.trace = trace
         self.connections: set[NinepProtocol] = set()
+        self.traffic = Traffic()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         protocol = NinepProtocol()

@@ -25,6 +25,7 @@ from jobd.ninep.handlers_linux import LinuxHandlers
 from jobd.ninep.handlers_plan9 import Plan9Handlers
 from jobd.ninep.limits import MIN_MSIZE, Limits
 from jobd.ninep.trace import format_message
+from jobd.ninep.traffic import Traffic
 
 _HANDLERS: dict[str, type[Handlers]] = {
     m.VERSION_9P2000: Plan9Handlers,
@@ -72,7 +73,7 @@ class Session:
 
     FILESYSTEM is an `IFilesystem`; PEER is handed to its `attach`.  WRITE sends replies that had to
     wait.  TRACE is called with a line for each message.  REPORT is called with each exception of the
-    file system that is no `NinepError`.
+    file system that is no `NinepError`.  TRAFFIC counts what it does.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Session:
         limits: Limits | None = None,
         trace: Callable[[str], object] | None = None,
         report: Callable[[BaseException], object] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self.closed: ProtocolError | None = None
         """Why the connection must end, once it must."""
@@ -95,6 +97,7 @@ class Session:
         self._limits = limits or Limits()
         self._trace = trace
         self._report = report or _log
+        self._traffic = traffic or Traffic()
         self._dialect = m.PLAIN
         self._msize = min(8192, self._limits.msize)
         self._handlers: Handlers | None = None
@@ -129,7 +132,7 @@ class Session:
     def _handle_all(self, data: bytes, replies: list[bytes]) -> int:
         """Handle the whole messages in DATA and add to REPLIES; where the first of the rest begins."""
         unpack_head, waiting, trace = m.HEAD.unpack_from, self._waiting, self._trace
-        room = self._limits.reply_bytes
+        room, types = self._limits.reply_bytes, self._traffic.types
         position, end = 0, len(data)
         self.throttled = False
         while end - position >= _HEAD_SIZE:
@@ -145,6 +148,7 @@ class Session:
                 self.throttled = True
                 self._needed = 0
                 return position
+            types[type_] += 1
             if trace is not None:
                 trace("-> " + format_message(data[position:after], self._dialect))
             try:
@@ -234,6 +238,7 @@ class Session:
         elif not isinstance(error, NinepError):
             self._report(error)
             error = NinepError(errno.EIO)
+        self._traffic.errors[error.errno] += 1
         reply = m.encode(tag, self._dialect.refusal(error.ename, error.errno), self._dialect)
         if len(reply) > self._msize:
             reply = m.encode(tag, self._dialect.refusal("i/o error", error.errno), self._dialect)

@@ -198,13 +198,15 @@ class EventTest(MemoryCase):
         self.running[0].exit()
         self.clock.step(10 * MINUTE)
         service = self.jobd.service
-        text = metrics_text(service.table, service.runner, service.history, service.store)
+        text = metrics_text(service.table, service.runner, service.history, service.store, service.journal)
         for line in (
             'jobd_jobs{state="started"} 1',
             'jobd_jobs{state="stopped"} 1',
             'jobd_runs_total{outcome="ok"} 1',
             'jobd_runs_total{outcome="skipped"} 1',
             "jobd_missed_instants_total 10",
+            "jobd_runs_queued 0",
+            "jobd_output_dropped_bytes_total 0",
             'jobd_fire_latency_seconds_bucket{le="0.01"} 1',
             "jobd_run_duration_seconds_sum 60.000000",
             'jobd_run_duration_seconds_bucket{le="10.0"} 0',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import Any
@@ -107,6 +108,21 @@ class ConnectionTests(ProtocolCase):
         self.assertEqual(factory.connections, {first, second})
         first.transport.loseConnection()
         self.assertTrue(self.connected(factory)[1].connected)
+
+    def test_traffic(self) -> None:
+        """Requests are counted by type and refusals by errno, over all connections, ended ones too."""
+        factory = NinepFactory(Seen(), limits=Limits(connections=1))
+        protocol, transport = self.connected(factory)
+        protocol.dataReceived(TVERSION + ATTACH)
+        protocol.dataReceived(m.encode(2, m.Tclunk(9)) * 2 + m.HEAD.pack(m.HEAD.size, 254, 3))
+        self.connected(factory)
+        traffic = factory.traffic
+        self.assertEqual((traffic.connections, traffic.refused), (1, 1))
+        transport.loseConnection()
+        self.connected(factory)[0].dataReceived(TVERSION)
+        self.assertEqual((traffic.connections, traffic.refused), (2, 1))
+        self.assertEqual(traffic.requests, {"Tversion": 2, "Tattach": 1, "Tclunk": 2, "unknown": 1})
+        self.assertEqual(traffic.errors, {errno.EBADF: 2, errno.EOPNOTSUPP: 1})
 
     def test_malformed(self) -> None:
         """A peer that sends no 9P is disconnected after the replies to what was; others stay."""
