@@ -196,11 +196,7 @@ class JobTable:
 
     async def _remove(self, job: Job, actor: str) -> None:
         self._check(job, actor)
-        if job.active:
-            numbers = ", ".join(map(str, job.active))
-            raise JobError(
-                EBUSY, f"job {job.name}: run {numbers} is in progress; kill it or wait for its end"
-            )
+        self._check_idle(job)
         # Nothing of it may start any more once it is to go.
         self._scheduler.discard(job)
         try:

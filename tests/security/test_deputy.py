@@ -21,7 +21,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobd.access import Access, Accounts, Peer, User
+from jobd.access import Peer, User
 from jobd.jobs import launch
 from jobd.jobs.errors import JobError
 from jobd.jobs.output import make_pipe, reopen_pipe
@@ -31,7 +31,7 @@ from jobd.ninep.errors import NinepError
 from jobd.ninep.interfaces import OREAD, OWRITE, SetStat
 from jobd.ninep.testing import wire
 from jobd.testing import MemoryJobd
-from tests.security import ALICE, BOB, Client, UsersTest, acting_as, uid_of, wait_until
+from tests.security import ALICE, BOB, Client, UsersTest, acting_as, require_root, uid_of, wait_until
 
 HOOK = """
 #include <stdio.h>
@@ -382,27 +382,26 @@ class RaceTest(SynchronousTestCase):
     """What waits for its turn is checked when that comes."""
 
     def setUp(self) -> None:
-        self.jobd = MemoryJobd(access=Access(daemon=User.by_uid(0), accounts=_Everybody()))
+        require_root()
+        self.jobd = MemoryJobd()
         self.addCleanup(self.jobd.close)
-        self.root = self.client("root", 0)
-        self.alice, self.bob = self.client("alice", 5001), self.client("bob", 5002)
+        self.alice = self.client(self.jobd, ALICE)
         self.successResultOf(self.alice.write_file("/clone", b"mine:@daily:true"))
 
-    def client(self, name: str, uid: int) -> Any:
-        peer = Peer("test", User(uid, uid, name, frozenset({uid})))
-        return self.successResultOf(self.jobd.connect(peer=peer))
+    def client(self, jobd: MemoryJobd, name: str) -> Any:
+        return self.successResultOf(jobd.connect(peer=Peer("test", User.by_name(name))))
 
     def given_away(self, change: Any) -> Deferred[Any]:
         """CHANGE, asked for by alice while the gift of her job to bob waits for the disk."""
         self.jobd.disk.slow = True
         job = self.jobd.table.job("mine")
-        given = self.jobd.table.set_access(job, owner="bob", actor="root")
+        given = self.jobd.table.set_access(job, owner=BOB, actor="root")
         asked: Deferred[Any] = change()
         while self.jobd.disk._waiting:
             self.jobd.disk.commit()
         self.jobd.disk.slow = False
         self.successResultOf(given)
-        self.assertEqual(job.owner, "bob")
+        self.assertEqual(job.owner, BOB)
         return asked
 
     def test_changes_behind_a_gift(self) -> None:
@@ -421,7 +420,7 @@ class RaceTest(SynchronousTestCase):
             asked = self.given_away(lambda name=name, text=text: fids[name].write(0, text))
             self.assertEqual(self.failureResultOf(asked, NinepError).value.errno, errno.EPERM, name)
             self.successResultOf(
-                self.jobd.table.set_access(self.jobd.table.job("mine"), owner="alice", actor="root")
+                self.jobd.table.set_access(self.jobd.table.job("mine"), owner=ALICE, actor="root")
             )
         for change in (
             lambda: self.alice.remove("/jobs/mine"),
@@ -430,7 +429,7 @@ class RaceTest(SynchronousTestCase):
             asked = self.given_away(change)
             self.assertEqual(self.failureResultOf(asked, NinepError).value.errno, errno.EPERM)
             self.successResultOf(
-                self.jobd.table.set_access(self.jobd.table.job("mine"), owner="alice", actor="root")
+                self.jobd.table.set_access(self.jobd.table.job("mine"), owner=ALICE, actor="root")
             )
         job = self.jobd.table.job("mine")
         self.assertEqual(
@@ -448,24 +447,58 @@ class RaceTest(SynchronousTestCase):
         self.jobd.restart()
         self.assertEqual(self.jobd.table.job("mine").command, "true")
 
+    def give(self) -> Deferred[None]:
+        """Root gives alice's job to bob."""
+        return self.jobd.table.set_access(self.jobd.table.job("mine"), owner=BOB, actor="root")
+
+    def test_a_gift_is_stopped(self) -> None:
+        """What its old owner started doesn't run as the new one: no instant of it, due meanwhile or later."""
+        job = self.jobd.table.job("mine")
+        for path, text in (("schedule", b"* * * * * ? *"), ("ctl", b"start")):
+            self.successResultOf(self.alice.write_file(f"/jobs/mine/{path}", text))
+        self.jobd.clock.pass_time(1)
+        self.assertEqual(len(self.jobd.spawner.running), 1)
+        self.assertEqual(self.failureResultOf(self.give(), JobError).value.errno, errno.EBUSY)
+        self.assertTrue(job.started)
+        self.jobd.spawner.running[0].exit()
+        self.jobd.disk.slow = True
+        given = self.give()
+        self.jobd.clock.pass_time(1)  # an instant is due before the stop is on disk
+        while self.jobd.disk._waiting:
+            self.jobd.disk.commit()
+        self.jobd.clock.pass_time(0)
+        while self.jobd.disk._waiting:
+            self.jobd.disk.commit()
+        self.jobd.disk.slow = False
+        self.assertEqual(self.failureResultOf(given, JobError).value.errno, errno.EBUSY)
+        self.assertEqual((job.owner, job.started), (ALICE, False))
+        for process in self.jobd.spawner.running:
+            process.exit()
+        self.successResultOf(self.give())
+        started = len(self.jobd.spawner.processes)
+        self.jobd.clock.pass_time(10)
+        self.assertEqual((job.owner, job.started, len(self.jobd.spawner.processes)), (BOB, False, started))
+
+    def test_a_gift_waits_for_retries(self) -> None:
+        """A run that waits for another attempt is in progress: no attempt of it is another's."""
+        for path, text in (("options", b"retries 5\nretry-delay 1h\n"), ("ctl", b"run")):
+            self.successResultOf(self.alice.write_file(f"/jobs/mine/{path}", text))
+        self.jobd.clock.pass_time(0)
+        self.jobd.spawner.running[0].exit(1)
+        self.assertEqual(self.jobd.spawner.running, [])
+        self.assertEqual(self.failureResultOf(self.give(), JobError).value.errno, errno.EBUSY)
+
     def test_most_jobs_at_once(self) -> None:
         """Jobs that wait for the disk count: asking for many at once brings no more."""
-        jobd = MemoryJobd(access=Access(daemon=User.by_uid(0), accounts=_Everybody()), max_jobs=3)
+        jobd = MemoryJobd(max_jobs=3)
         self.addCleanup(jobd.close)
-        alice = self.successResultOf(jobd.connect(peer=Peer("test", User(5001, 5001, "alice", frozenset()))))
+        alice = self.client(jobd, ALICE)
         jobd.disk.slow = True
         asked = [alice.write_file("/clone", b"job%d:@daily:true" % number) for number in range(6)]
         while jobd.disk._waiting:
             jobd.disk.commit()
         errors = [self.failureResultOf(each, NinepError).value.errno for each in asked[3:]]
         self.assertEqual((errors, len(jobd.table)), ([errno.EDQUOT] * 3, 3))
-
-
-class _Everybody(Accounts):
-    """Accounts of whoever is in these tests."""
-
-    def find_uid(self, name: str) -> int | None:
-        return {"root": 0, "alice": 5001, "bob": 5002}.get(name)
 
 
 class AccountsTest(SynchronousTestCase):
