@@ -34,7 +34,7 @@ from jobd.jobs.proctable import MachineProcesses, ProcessTable
 from jobd.jobs.runner import Runner
 from jobd.jobs.scheduler import Scheduler
 from jobd.jobs.segments import SegmentStore
-from jobd.jobs.store import Store, StoreError, check_ours
+from jobd.jobs.store import OUTPUT, Store, StoreError, check_ours
 from jobd.jobs.table import JobTable
 from jobd.jobs.texts import decode
 from jobd.tree import Tree
@@ -107,7 +107,7 @@ class JobService(Service):
         self.store = store = self._open_store()
         for notice in store.notices:
             self.log.critical("{notice}", notice=notice)
-        self._logs = SegmentStore(os.path.join(self._directory, "output"), full=lambda: store.full)
+        self._logs = SegmentStore(os.path.join(self._directory, OUTPUT), full=lambda: store.full)
         self._alarms = Alarms(self._clock)
         self.processes = self._processes or MachineProcesses(self._reactor, self._alarms.after, self._cgroups)
         self.journal = Journal(self._clock, self._logs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobd.cli import changing, exchange, looking, raw, times
+from jobd.cli import backup, changing, exchange, looking, raw, times
 from jobd.cli.session import ADDRESS, Session
 
 EPILOG = """
@@ -53,7 +53,7 @@ def completion(shell: str) -> None:
     click.echo(make(jobctl, {}, "jobctl", "_JOBCTL_COMPLETE").source())
 
 
-for module in (changing, looking, times, exchange, raw):
+for module in (changing, looking, times, exchange, backup, raw):
     for command in module.COMMANDS:
         jobctl.add_command(command)
 jobctl.add_command(completion)

@@ -101,7 +101,7 @@ class SegmentStore:
         with self._dirty_lock:
             dirty, self._dirty = self._dirty, set()
         if len(dirty) > SYNC_ALL_ABOVE:
-            _sync_file_system(self.root)
+            sync_file_system(self.root)
             return
         error = None
         for path in dirty:
@@ -400,7 +400,7 @@ def _sync(path: str) -> None:
         os.close(fd)
 
 
-def _sync_file_system(path: str) -> None:
+def sync_file_system(path: str) -> None:
     """syncfs(2): everything on the file system that PATH is on."""
     import ctypes
 

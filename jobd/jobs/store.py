@@ -50,7 +50,9 @@ from jobd.jobs.writer import (
 
 __all__ = ["JobRecord", "RunRecord", "Store", "StoreError"]
 
+# What there is in the directory.
 DATABASE = "jobd.db"
+OUTPUT = "output"
 
 
 class Store:

@@ -334,7 +334,7 @@ class Syncing(LogTestCase):
 
         with (
             patch("jobd.jobs.segments._sync", one),
-            patch("jobd.jobs.segments._sync_file_system", lambda path: found.append("all")),
+            patch("jobd.jobs.segments.sync_file_system", lambda path: found.append("all")),
         ):
             self.store.sync()
         return sorted(found)
