@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.daemon import ROOT
 from tests.optional import lacking
 from tests.security import ALICE, BOB, Client, Jobd, SecurityTest, acting_as, start_jobd, uid_of, wait_until
 
@@ -334,6 +335,28 @@ class StartTest(SecurityTest):
                 lines = log.read_text().splitlines()
                 self.assertEqual(len(lines), 1, lines)
                 self.assertIn(sentence, lines[0])
+
+    def test_not_installed(self) -> None:
+        """Without pyOpenSSL the options of TLS end the start with a sentence that says what is missing."""
+        place = Path(self.mktemp()).absolute()
+        place.mkdir()
+        (place / "OpenSSL.py").write_text("raise ImportError")
+        ca = Authority(place)
+        users = place / "users"
+        users.write_text(USERS)
+        address = ["--fsaddr", f"ssl:0:privateKey={ca.server()}"]
+        for options in ([], ["--tls-ca", str(ca.path), "--tls-users", str(users)]):
+            log = place / "log"
+            log.unlink(missing_ok=True)
+            process = start_jobd(
+                [*address, *options, "--dbdir", str(place / "state")],
+                log,
+                environment={"PYTHONPATH": f"{place}{os.pathsep}{ROOT}"},
+            )
+            self.assertNotEqual(process.wait(30), 0)
+            self.assertRegex(
+                log.read_text(), r"\Ajobd: --.*: TLS is not installed: pip install 'jobd\[tls\]'\n\Z"
+            )
 
 
 class TextsTest(SynchronousTestCase):

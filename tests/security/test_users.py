@@ -10,7 +10,7 @@ import stat
 
 from jobd.ninep import messages as m
 from jobd.ninep.interfaces import DMDIR, OWRITE
-from tests.security import ALICE, BOB, UsersTest, uid_of
+from tests.security import ALICE, BOB, UsersTest, uid_of, wait_until
 
 PRIVATE = ("cmd", "log", "options", "runs/1/output", "runs/1/env", "runs/1/status", "runs/1/wait")
 PUBLIC = ("ctl", "schedule", "next", "status", "history")
@@ -50,6 +50,13 @@ class RootsDaemonTest(UsersTest):
         self.assertEqual(len(opened), 4, opened)
         self.assertEqual(sum("pipe:" in line for line in opened), 2)
         self.assertEqual(sum("/dev/null" in line for line in opened), 1)
+
+    def test_on_failure_runs_as_the_owner(self) -> None:
+        """So does its on-failure command, which has no file of ours either."""
+        self.alice.make("mine", "false", "on-failure id -un; ls -l /proc/self/fd | grep -c ' -> '\n")
+        self.alice.run("mine")
+        wait_until(lambda: self.alice.read("/jobs/mine/log").endswith(":4\n"), "the command")
+        self.assertIn(f":{ALICE}\n", self.alice.read("/jobs/mine/log"))
 
     def test_no_way_back(self) -> None:
         """It has no capability, no group of root's, and can't become root again."""
@@ -106,7 +113,7 @@ class RootsDaemonTest(UsersTest):
 
     def test_who_reads_what(self) -> None:
         """What a job does is public, what it is and says is its owner's, until the owner says otherwise."""
-        self.alice.make("mine", "echo secret", "env TOKEN=secret\n")
+        self.alice.make("mine", "echo secret", "env TOKEN=secret\non-failure echo secret\n")
         self.alice.run("mine")
         for mode, reads in ((None, False), (0o755, True), (0o711, False), (0o700, None)):
             if mode is not None:
@@ -123,7 +130,9 @@ class RootsDaemonTest(UsersTest):
 
     def test_public_files_tell_no_secret(self) -> None:
         """Nothing that all may read has the command, the output or a variable of another's job."""
-        self.alice.make("mine", "echo SECRET; exit 1", "env TOKEN=SECRET\ndir /SECRET\n")
+        self.alice.make(
+            "mine", "echo SECRET; exit 1", "env TOKEN=SECRET\ndir /SECRET\non-failure echo SECRET\n"
+        )
         self.alice.run("mine")
         self.alice.write("/jobs/mine/options", "dir /\n")
         self.alice.run("mine")
