@@ -107,7 +107,6 @@ class Daemon(MultiService):
             cgroups=Cgroups.find(),
         )
         self.addService(jobs)
-        self._adopt_orphans()
         if options["anonymous"] is not None and options["anonymous"].uid == 0:
             self.log.critical("--anonymous root: whoever reaches it runs commands as root")
         certified = self._certified()
@@ -126,6 +125,7 @@ class Daemon(MultiService):
             raise StartError(f"--dbdir {error}") from None
         # No connection is accepted before the reactor has its turn.
         factory.filesystem = jobs.filesystem
+        self._adopt_orphans()
 
     def _adopt_orphans(self) -> None:
         """Wait for whatever runs leave behind, as init would: no zombies, and a run can be ended whole."""
