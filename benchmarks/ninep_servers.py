@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from jobd.ninep import messages as m
 from jobd.ninep.files import Directory, File, Filesystem, OpenFile
 from jobd.ninep.interfaces import Qid
+from jobd.ninep.poller import poller_of
 from jobd.ninep.protocol import NinepFactory
 from jobd.ninep.stat import Stat
 
@@ -95,7 +96,7 @@ def ours() -> NinepFactory:
     root = Directory(None, "/", 0o777)
     root.children.add(Fixed(root, "small", b"start"))
     root.children.add(Fixed(root, "large", LARGE))
-    return NinepFactory(Filesystem(root))
+    return NinepFactory(Filesystem(root), poller=poller_of(reactor))
 
 
 def run_pyroute2(port: int) -> None:

@@ -27,6 +27,7 @@ from jobd.jobs.clock import SystemClock
 from jobd.jobs.errors import JobError
 from jobd.logs import trace_to_stderr, use_log_level
 from jobd.metrics import ninep_metrics
+from jobd.ninep.poller import poller_of
 from jobd.ninep.protocol import NinepFactory
 from jobd.service import JobService
 
@@ -115,6 +116,7 @@ class Daemon(MultiService):
             identify=lambda transport: identify(transport, options["trust-tcp"], certified),
             limits=options["limits"],
             trace=trace_to_stderr if options["debug"] else None,
+            poller=poller_of(self._reactor),
         )
         jobs.metrics.append(lambda: ninep_metrics(factory))
         for address in options["fsaddr"]:

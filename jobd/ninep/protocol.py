@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobd.ninep.limits import Limits
+from jobd.ninep.poller import PLAIN_TRANSPORTS, Poller
 from jobd.ninep.session import Session
 from jobd.ninep.traffic import Traffic
 
@@ -33,6 +33,8 @@ class NinepProtocol(Protocol, TimeoutMixin):
     def __init__(self) -> None:
         self._session: Session | None = None
         self._paused = False
+        self._poller: Poller | None = None
+        """What reads in place of the transport's reactor."""
 
     def connectionMade(self) -> None:
         factory, transport = self.factory, self.transport
@@ -66,6 +68,9 @@ class NinepProtocol(Protocol, TimeoutMixin):
             report=self._report,
             traffic=factory.traffic,
         )
+        if factory.poller is not None and type(transport) in PLAIN_TRANSPORTS:
+            self._poller = factory.poller
+            self._poller.add(transport)
 
     def _refuse(self, reason: str) -> None:
         self.factory.traffic.refused += 1
@@ -97,6 +102,8 @@ class NinepProtocol(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)
         self.factory.connections.discard(self)
+        if self._poller is not None:
+            self._poller.remove(self.transport)
         session, self._session = self._session, None
         if session is not None:
             session.lost()
@@ -110,11 +117,16 @@ class NinepProtocol(Protocol, TimeoutMixin):
 
     def pauseProducing(self) -> None:
         self._paused = True
+        if self._poller is not None:
+            self._poller.remove(self.transport)
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         self._paused = False
-        self.transport.resumeProducing()
+        if self._poller is None:
+            self.transport.resumeProducing()
+        elif not self.transport.disconnecting:
+            self._poller.add(self.transport)
         if self._session is not None and self._session.throttled:
             self.dataReceived(b"")
 
@@ -128,6 +140,7 @@ class NinepFactory(Factory):
     IDENTIFY is called with a connection's transport before a byte of it is read; what it gives is the
     `peer` of each attach.  An exception of it refuses the connection.
     TRACE is called with a line for each message.
+    POLLER reads for all connections that are plain sockets, where it is given.
     """
 
     noisy = False
@@ -138,11 +151,13 @@ class NinepFactory(Factory):
         identify: Callable[[Any], Any] | None = None,
         limits: Limits | None = None,
         trace: Callable[[str], object] | None = None,
+        poller: Poller | None = None,
     ) -> None:
         self.filesystem = filesystem
         self.identify = identify
         self.limits = limits or Limits()
         self.trace = trace
+        self.poller = poller
         self.connections: set[NinepProtocol] = set()
         self.traffic = Traffic()
 
@@ -174,7 +189,7 @@ def send(transport: Any, data: bytes) -> None:
     The stock `write` waits for the next turn of the reactor: three system calls more, which are half
     of what a small request costs.  For plain TCP and Unix sockets; a TLS transport must see all bytes.
     """
-    if type(transport) in _PLAIN_TRANSPORTS and not _is_busy(transport):
+    if type(transport) in PLAIN_TRANSPORTS and not _is_busy(transport):
         try:
             sent = transport.socket.send(data)
         except OSError:  # a full buffer, or an end that the write below will notice
@@ -183,9 +198,6 @@ def send(transport: Any, data: bytes) -> None:
             return
         data = data[sent:]
     transport.write(data)
-
-
-_PLAIN_TRANSPORTS = frozenset((tcp.Server, unix.Server))
 
 
 def _is_busy(transport: Any) -> bool:
