@@ -94,7 +94,7 @@ _LIMITS = (
     _Limit(
         "max-reply-bytes",
         "reply_bytes",
-        "1M",
+        "64K",
         _bytes("1", "64M"),
         "Bytes of replies made at once, before the client must read some.",
     ),

@@ -130,3 +130,25 @@ class ClientTests(TestCase):
     async def test_diodcat(self) -> None:
         """diodcat prints a file."""
         self.assertEqual(await self.diod("diodcat", "hello"), "hello, world\n")
+
+    async def test_plan9port(self) -> None:
+        """plan9port's 9p lists, reads, writes, creates and removes."""
+        program = shutil.which("9p")
+        if program is None:
+            raise SkipTest("plan9port is not installed")
+
+        async def ninep(*arguments: str) -> str:
+            # It reads its input to the end, also where it needs none.
+            script = 'printf "HELLO" | exec "$@"'
+            address = f"tcp!127.0.0.1!{self.port}"
+            return await self.run_client("/bin/sh", "-c", script, "9p", program, "-a", address, *arguments)
+
+        self.assertEqual((await ninep("ls", "/")).split(), ["hello", "sub"])
+        self.assertEqual(await ninep("read", "hello"), "hello, world\n")
+        await ninep("write", "hello")
+        self.assertEqual(await ninep("read", "hello"), "HELLO")
+        self.assertIn("'hello'", await ninep("stat", "hello"))
+        await ninep("create", "sub/made")
+        self.assertEqual((await ninep("ls", "sub")).split(), ["made"])
+        await ninep("rm", "sub/made")
+        self.assertEqual(await ninep("ls", "sub"), "")
