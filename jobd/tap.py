@@ -78,6 +78,7 @@ def _timeout(text: str) -> float | None:
 _count = _number(1, 1_000_000)
 _LIMITS = (
     _Limit("max-connections", "connections", "512", _count, "Connections at a time."),
+    _Limit("attach-timeout", "greeting", "60s", _timeout, "How long a client may take until it attaches."),
     _Limit(
         "idle-timeout", "idle", "none", _timeout, "How long a client may say nothing before it is dropped."
     ),

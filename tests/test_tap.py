@@ -112,14 +112,14 @@ class OptionsTest(SynchronousTestCase):
     def test_limits(self) -> None:
         """Each limit of the file service is an option."""
         options = parsed(
-            "--max-connections=7", "--idle-timeout=1h", "--max-msize=64K", "--max-fids=100",
+            "--max-connections=7", "--attach-timeout=5s", "--idle-timeout=1h", "--max-msize=64K", "--max-fids=100",
             "--max-requests=16", "--max-waiting-bytes=1m", "--max-reply-bytes=65536",
         )  # fmt: skip
         self.assertEqual(
             options["limits"],
             Limits(
                 msize=1 << 16, fids=100, requests=16, waiting_bytes=1 << 20, reply_bytes=1 << 16,
-                connections=7, idle=3600.0,
+                connections=7, greeting=5.0, idle=3600.0,
             ),
         )  # fmt: skip
 

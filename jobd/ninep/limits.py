@@ -25,6 +25,9 @@ class Limits(NamedTuple):
     """Bytes of an extended attribute: XATTR_SIZE_MAX of Linux."""
     connections: int = 512
     """Of one factory. Half of the 1,024 files that a process may usually have open."""
+    greeting: float | None = 60.0
+    """Seconds until the first attach. A mount attaches at once; who never does, lest it take a place
+    for ever, is anybody: nothing has proved yet who it is."""
     idle: float | None = None
     """Seconds without a byte from the peer. A mount may rightly be silent for days, so none."""
 

@@ -33,6 +33,8 @@ class NinepProtocol(Protocol, TimeoutMixin):
     def __init__(self) -> None:
         self._session: Session | None = None
         self._paused = False
+        self._greeted = False
+        """Whether somebody has attached."""
         self._poller: Poller | None = None
         """What reads in place of the transport's reactor."""
 
@@ -58,7 +60,7 @@ class NinepProtocol(Protocol, TimeoutMixin):
         factory.connections.add(self)
         factory.traffic.connections += 1
         transport.registerProducer(self, True)
-        self.setTimeout(factory.limits.idle)
+        self.setTimeout(factory.limits.greeting)
         self._session = Session(
             factory.filesystem,
             peer,
@@ -81,8 +83,9 @@ class NinepProtocol(Protocol, TimeoutMixin):
         session = self._session
         if session is None:
             return
-        self.resetTimeout()
         replies = session.receive(data)
+        if self._greeted or self._greet(session):
+            self.resetTimeout()
         if replies:
             send(self.transport, replies)
         while session.throttled and not self._paused:
@@ -96,8 +99,19 @@ class NinepProtocol(Protocol, TimeoutMixin):
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
+    def _greet(self, session: Session) -> bool:
+        """Whether somebody has attached by now: then the limit is that of idle peers."""
+        self._greeted = session.attached
+        if self._greeted:
+            self.setTimeout(self.factory.limits.idle)
+        return self._greeted
+
     def timeoutConnection(self) -> None:
-        self._close("idle for too long")
+        if not self._greeted and self._session is not None and self._greet(self._session):
+            return  # the attach had to wait
+        self._close("idle for too long" if self._greeted else "nobody attached for too long")
+        # Nor is it waited for until it reads its replies.
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)

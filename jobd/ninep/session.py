@@ -107,6 +107,11 @@ class Session:
         self._rest = bytearray()
         self._needed = 0
 
+    @property
+    def attached(self) -> bool:
+        """Whether there is a fid: somebody was let in."""
+        return self._handlers is not None and bool(self._handlers.fids)
+
     # Bytes to messages
 
     def receive(self, data: bytes) -> bytes:

@@ -61,6 +61,7 @@ class ProtocolCase(SynchronousTestCase):
         transport = StringTransportWithDisconnection(peerAddress=IPv4Address("TCP", "127.0.0.1", 9))
         transport.protocol = protocol
         protocol.makeConnection(transport)
+        self.addCleanup(lambda: transport.connected and transport.loseConnection())
         return protocol, transport
 
 
@@ -178,14 +179,42 @@ class ConnectionTests(ProtocolCase):
         clock = Clock()
         self.patch(NinepProtocol, "callLater", lambda _, *args: clock.callLater(*args))
         protocol, transport = self.connected(NinepFactory(Seen(), limits=Limits(idle=10)))
+        protocol.dataReceived(TVERSION + ATTACH)
         clock.advance(9)
-        protocol.dataReceived(TVERSION)
+        protocol.dataReceived(m.encode(2, m.Tstat(0)))
         clock.advance(9)
         self.assertTrue(transport.connected)
         clock.advance(2)
         self.assertFalse(transport.connected)
-        self.connected(NinepFactory(Seen()))
+        self.connected(NinepFactory(Seen()))[0].dataReceived(TVERSION + ATTACH)
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_late_attach(self) -> None:
+        """An attach that had to wait is one."""
+        clock = Clock()
+        self.patch(NinepProtocol, "callLater", lambda _, *args: clock.callLater(*args))
+        filesystem = Seen()
+        root: Deferred[Any] = Deferred()
+        self.patch(filesystem, "attach", lambda _: root)
+        protocol, transport = self.connected(NinepFactory(filesystem))
+        protocol.dataReceived(TVERSION + ATTACH)
+        clock.advance(50)
+        root.callback(filesystem.root)
+        clock.advance(50)
+        self.assertTrue(transport.connected)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_nobody_attaches(self) -> None:
+        """A peer that doesn't attach in time is disconnected, whatever else it says."""
+        clock = Clock()
+        self.patch(NinepProtocol, "callLater", lambda _, *args: clock.callLater(*args))
+        protocol, transport = self.connected(NinepFactory(Seen(), limits=Limits(greeting=10)))
+        clock.advance(9)
+        protocol.dataReceived(TVERSION)
+        clock.advance(0.5)
+        self.assertTrue(transport.connected)
+        clock.advance(0.5)
+        self.assertFalse(transport.connected)
 
 
 class BackpressureTests(ProtocolCase):
@@ -351,5 +380,6 @@ class TransportTests(TestCase):
         lines: list[str] = []
         protocol = NinepFactory(self.filesystem(), trace=lines.append).buildProtocol(None)
         protocol.makeConnection(StringTransportWithDisconnection(peerAddress=UNIXAddress(None)))
+        self.addCleanup(protocol.connectionLost)
         protocol.dataReceived(TVERSION)
         self.assertTrue(lines[0].startswith("unix -> "))
