@@ -56,10 +56,10 @@ class Client:
             data += part
         return data
 
-    def read(self, path: str) -> str:
-        """The beginning of the file at PATH."""
+    def read(self, path: str, offset: int = 0) -> str:
+        """What is in the file at PATH from OFFSET on, as much as a message holds."""
         self._open(path, 0)
-        reply = self.ask(m.Tread(1, 0, 8000))
+        reply = self.ask(m.Tread(1, offset, 8000))
         self.ask(m.Tclunk(1))
         return reply.data.decode()  # type: ignore[attr-defined]
 

@@ -20,7 +20,7 @@ from jobd.jobs.run import MISSED
 from jobd.testing import FakeProcess, MemoryJobd
 from tests.jobs.memory import HOUR, ME, MINUTE
 
-SEEDS = int(os.environ.get("JOBD_SEEDS", "60"))
+SEEDS = int(os.environ.get("JOBD_SEEDS", "300"))
 """How many seeds are tried; a nightly run tries thousands."""
 FIRST_SEED = int(os.environ.get("JOBD_FIRST_SEED", "0"))
 STEPS = 60
