@@ -133,6 +133,17 @@ def burst(count: int, start: Callable[[ProcessProtocol], None]) -> Any:
     return Round(last, own_cpu() - cpu)
 
 
+def compile_c(directory: str) -> str | None:
+    """The C program, compiled into DIRECTORY; None where there is no compiler."""
+    if not shutil.which("cc"):
+        return None
+    source, program = os.path.join(directory, "burst.c"), os.path.join(directory, "burst")
+    with open(source, "w") as file:
+        file.write(C_PROGRAM)
+    subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+    return program
+
+
 def ways(count: int, directory: str) -> dict[str, Callable[[], Any]]:
     null = os.open(os.devnull, os.O_RDWR)
     standard = {0: null, 1: null, 2: null}
@@ -153,16 +164,14 @@ def ways(count: int, directory: str) -> dict[str, Callable[[], Any]]:
 
         return start
 
+    program = compile_c(directory)
+
     def in_c() -> Any:
-        output = subprocess.check_output([os.path.join(directory, "burst"), str(count)], text=True)
+        output = subprocess.check_output([str(program), str(count)], text=True)
         return Round(*map(float, output.split()))
 
     found: dict[str, Callable[[], Any]] = {}
-    if shutil.which("cc"):
-        source = os.path.join(directory, "burst.c")
-        with open(source, "w") as file:
-            file.write(C_PROGRAM)
-        subprocess.run(["cc", "-O2", "-o", os.path.join(directory, "burst"), source], check=True)
+    if program is not None:
         found["C, posix_spawn"] = in_c
     direct = Command("true", here.directory, {}, here, umask=here.umask)
     elsewhere = Command(

@@ -28,6 +28,9 @@ from zope.interface import implementer
 POLL = 0.1
 """Seconds between two looks at a process for which there was no descriptor left to make a pidfd of."""
 
+SIGNALS = tuple(map(int, signal.valid_signals()))
+"""Asked for once: it makes an object of each of them."""
+
 owned_pids: set[int] = set()
 """Our unreaped children of every `PosixSpawner`; nothing else may wait for them."""
 
@@ -132,7 +135,7 @@ def _posix_spawn(executable: Any, args: Any, env: Any, child_fds: Mapping[int, i
             file_actions=actions,
             setsid=True,
             setsigmask=(),
-            setsigdef=signal.valid_signals(),
+            setsigdef=SIGNALS,
         )
     finally:
         for copy in copies:
