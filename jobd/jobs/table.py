@@ -1,4 +1,4 @@
-"""The table of jobs: what there is, and every change to it.
+"""The table of jobs: every change to what there is.
 
 A change is checked, committed, and only then made in memory and answered: what was answered is on disk,
 and nobody sees what is not.  Changes of one job wait for each other; those of different jobs share
@@ -7,10 +7,7 @@ commits.
 
 from __future__ import annotations
 
-import bisect
-from collections import Counter
-from collections.abc import Iterator
-from errno import EBUSY, EDQUOT, EEXIST, EINVAL, ENOENT
+from errno import EBUSY, EEXIST, EINVAL, ENOENT
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -19,6 +16,7 @@ from twisted.logger import Logger
 from jobd.jobs import options as option_table
 from jobd.jobs.actor import Actor
 from jobd.jobs.errors import JobError
+from jobd.jobs.index import JobIndex
 from jobd.jobs.job import Job, read_schedule
 from jobd.jobs.options import Options
 from jobd.jobs.store import JobRecord
@@ -36,8 +34,8 @@ if TYPE_CHECKING:
 NANO = 1_000_000_000
 
 
-class JobTable:
-    """All jobs, by name and by id.
+class JobTable(JobIndex):
+    """All jobs, and every change to them.
 
     `actor` is, in every change, who asks for it: in words, for `/events`, and as an `Actor` with the right to
     change the job, which is asked when the change has its turn.  Every change returns a Deferred
@@ -59,18 +57,13 @@ class JobTable:
         jobs_mode: int = 0o711,
     ) -> None:
         """ZONE is the daemon's own time zone, an IANA name; JOBS_MODE the mode of a new job's directory."""
+        super().__init__(zone)
         self._clock = clock
         self._store = store
         self._journal = journal
         self._scheduler = scheduler
         self._runner = runner
-        self.zone = zone
         self._jobs_mode = jobs_mode
-        self._names: dict[str, Job] = {}
-        self._ids: list[int] = []
-        self._owned: Counter[str] = Counter()
-        """How many jobs each owner has, those included that are being made."""
-        self._by_id: dict[int, Job] = {}
         # Changes of a job wait for each other under its id; what makes a name, under the name.
         self._turns = Turns()
         self.changed = clock.now_ns()
@@ -78,64 +71,6 @@ class JobTable:
         self.version = 0
         """Counts those changes."""
         self.paused = False
-
-    # ---- looking
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def find(self, name: str) -> Job | None:
-        """The job called NAME."""
-        return self._names.get(name)
-
-    def job(self, name: str) -> Job:
-        """The job called NAME; JobError ENOENT where there is none."""
-        job = self._names.get(name)
-        if job is None:
-            raise JobError(ENOENT, f"there is no job {name}")
-        return job
-
-    def after(self, job_id: int) -> Iterator[Job]:
-        """The jobs whose id is above JOB_ID, ascending, whatever is added or removed meanwhile."""
-        while True:
-            index = bisect.bisect_right(self._ids, job_id)
-            if index == len(self._ids):
-                return
-            job_id = self._ids[index]
-            yield self._by_id[job_id]
-
-    def next_of(self, job: Job, after: int) -> int | None:
-        """The first instant of JOB later than AFTER, started or not; None where it has none."""
-        try:
-            job.load_schedule(self.zone)
-        except JobError:
-            return None
-        return job.next_after(after)
-
-    def zone_of(self, job: Job) -> str:
-        """The time zone of JOB's schedule."""
-        return job.options.timezone or self.zone
-
-    # ---- loading
-
-    def load(self, record: JobRecord, *, handled: int | None = None) -> Job:
-        """Take in a job from the store. Instants up to HANDLED are owed no more, if it is given."""
-        job = Job(record)
-        self._owned[job.owner] += 1
-        if handled is not None and job.watermark is not None:
-            job.watermark = max(job.watermark, handled)
-        self._insert(job)
-        if job.started:
-            try:
-                job.load_schedule(self.zone)
-            except JobError as error:
-                self.log.error("job {name} can't run: {error}", name=job.name, error=error)
-        return job
-
-    def _insert(self, job: Job) -> None:
-        self._names[job.name] = job
-        self._by_id[job.id] = job
-        bisect.insort(self._ids, job.id)
 
     # ---- changes of the table
 
@@ -206,9 +141,7 @@ class JobTable:
                 self._scheduler.add(job)
             raise
         job.removed = True
-        self._owned[job.owner] -= 1
-        del self._names[job.name], self._by_id[job.id]
-        del self._ids[bisect.bisect_left(self._ids, job.id)]
+        self._take_out(job)
         self._touched(self._clock.now_ns())
         self._journal.changed("removed", job, actor)
         self._journal.remove(job)
@@ -481,12 +414,6 @@ class JobTable:
             raise JobError(
                 EBUSY, f"job {job.name}: run {numbers} is in progress; kill it or wait for its end"
             )
-
-    def _count(self, owner: str, most: int | None) -> None:
-        """Count one more job of OWNER, if it has less than MOST."""
-        if most is not None and self._owned[owner] >= most:
-            raise JobError(EDQUOT, f"{owner} has {most} jobs, which is all that --max-jobs-per-user allows")
-        self._owned[owner] += 1
 
     @staticmethod
     def _check(job: Job, actor: str) -> None:
