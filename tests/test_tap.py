@@ -112,8 +112,8 @@ class OptionsTest(SynchronousTestCase):
     def test_limits(self) -> None:
         """Each limit of the file service is an option."""
         options = parsed(
-            "--max-connections=7", "--attach-timeout=5s", "--idle-timeout=1h", "--max-msize=64K", "--max-fids=100",
-            "--max-requests=16", "--max-waiting-bytes=1m", "--max-reply-bytes=65536",
+            "--max-connections=7", "--attach-timeout=5s", "--idle-timeout=1h", "--max-msize=64K",
+            "--max-fids=100", "--max-requests=16", "--max-waiting-bytes=1m", "--max-reply-bytes=65536",
         )  # fmt: skip
         self.assertEqual(
             options["limits"],

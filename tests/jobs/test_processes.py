@@ -119,7 +119,7 @@ class ProviderMixin:
     def test_leads_its_own_session(self: Any) -> Any:
         """A process leads a session and a group that are not ours."""
         protocol = self.start("/bin/sh", "-c", "read -r line < /proc/self/stat; echo $line")
-        pid = str(protocol.transport.pid)
+        pid = str(protocol.pids[0])
         yield protocol.ended
         fields = self.output().rpartition(")")[2].split()
         self.assertEqual((fields[2], fields[3]), (pid, pid))
