@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests import guest
 from tests.daemon import Daemon
+from tests.optional import lacking
 
 DAY_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 LOG_TIME = DAY_TIME + r"\.\d{9} \+0000 UTC"
@@ -250,6 +252,25 @@ class LinuxSessionTests(Session, SynchronousTestCase):
             cat /tmp/followed
         """)
         self.assertTrue(re.search(":tick$", lines[1]), lines)
+
+    def test_editors(self) -> None:
+        """vim and nano save in place, though neither can leave a file of its own beside it."""
+        for program in ("vim.tiny", "nano", "script"):
+            if shutil.which(program) is None:
+                lacking(f"the program {program}")
+        lines = self.run_script("""
+            echo 'job:@daily:echo one' >clone
+            mount -t devtmpfs dev /host/dev; mkdir -p /host/dev/pts
+            mount -t devpts -o ptmxmode=666 pts /host/dev/pts
+            edit() { host env TERM=xterm HOME=/tmp "$@"; }
+            edit vim.tiny -es -c '%s/one/two/' -c wq /mnt/jobs/job/cmd && cat jobs/job/cmd
+            edit vim.tiny -es -c '1s/.*/@hourly/' -c wq /mnt/jobs/job/schedule && cat jobs/job/schedule
+            # Typed at its start: text, write out, return, exit.
+            { sleep 1; printf 'time '; sleep 1; printf '\\017\\r'; sleep 1; printf '\\030'; sleep 1; } |
+                edit timeout 20 script -qec 'nano /mnt/jobs/job/cmd' /dev/null >/tmp/screen
+            cat jobs/job/cmd
+        """)
+        self.assertEqual(lines, ["echo two", "@hourly", "time echo two"])
 
 
 class UnixSessionTests(Session, SynchronousTestCase):
