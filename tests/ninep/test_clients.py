@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import shutil
 import sys
 from typing import Any
@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from jobd.ninep.files import Filesystem
 from jobd.ninep.protocol import NinepFactory
+from tests.clients.environment import require
 from tests.ninep.trees import UnixDirectory
 
 P9FS = """
@@ -76,16 +77,6 @@ file not found
 """
 
 
-def need(module: str) -> None:
-    """Skip the test where MODULE isn't installed."""
-    try:
-        found = importlib.util.find_spec(module) is not None
-    except ImportError:
-        found = False
-    if not found:
-        raise SkipTest(f"{module} is not installed")
-
-
 class ClientTests(TestCase):
     async def setUp(self) -> None:
         root = UnixDirectory(None, "/", 0o777)
@@ -95,27 +86,27 @@ class ClientTests(TestCase):
         self.factory = NinepFactory(Filesystem(root))
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.factory)
         self.port = str(port.getHost().port)
+        self.environment = dict(os.environ)
         self.addCleanup(port.stopListening)
 
     async def run_client(self, *command: str) -> str:
         """What COMMAND prints; it must end with status 0."""
-        out, err, status = await getProcessOutputAndValue(command[0], command[1:], env=None)
+        out, err, status = await getProcessOutputAndValue(command[0], command[1:], env=self.environment)
         self.assertEqual(status, 0, (out + err).decode())
         return out.decode()
 
-    async def python(self, script: str, *arguments: str) -> str:
+    async def python(self, package: str, script: str, *arguments: str) -> str:
+        self.environment["PYTHONPATH"] = str(require(package))
         return await self.run_client(sys.executable, "-c", script, self.port, *arguments)
 
     async def test_p9fs(self) -> None:
         """p9fs lists, reads, writes and removes, in each dialect."""
-        need("p9fs")
         for version in ("9P2000", "9P2000.u", "9P2000.L"):
-            self.assertEqual(await self.python(P9FS, version), P9FS_SAYS, version)
+            self.assertEqual(await self.python("p9fs", P9FS, version), P9FS_SAYS, version)
 
     async def test_python_9p(self) -> None:
         """python-9p, which is plan9port's C code, reads, writes, creates and removes."""
-        need("py9p.client")
-        self.assertEqual(await self.python(PYTHON_9P), PYTHON_9P_SAYS)
+        self.assertEqual(await self.python("python-9p", PYTHON_9P), PYTHON_9P_SAYS)
 
     async def diod(self, name: str, *arguments: Any) -> str:
         program = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
