@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobd.jobs.errors import JobError
+from jobd.jobs.launch import spawn
 from jobd.jobs.output import PipeReader, make_pipe
 from jobd.jobs.run import NANO, TIMEOUT, Run, signal_name
 from jobd.jobs.slices import Slices
@@ -25,17 +26,11 @@ if TYPE_CHECKING:
     from jobd.jobs.groups import Identity
     from jobd.jobs.history import History
     from jobd.jobs.journal import Journal
-    from jobd.jobs.launch import Launcher
+    from jobd.jobs.launch import Launcher, Spawner
     from jobd.jobs.proctable import ProcessTable
 
 LAST_OUTPUT = 1 << 20
 """Bytes of output that are read at once when a process ended: what its pipe can hold."""
-
-
-class Spawner(Protocol):
-    """What is needed of an `IReactorProcess`."""
-
-    def spawnProcess(self, processProtocol: Any, executable: Any, args: Any, env: Any, **kw: Any) -> Any: ...
 
 
 class Attempts:
@@ -90,23 +85,8 @@ class Attempts:
     def _spawn(self, run: Run) -> None:
         command = self._launcher.command(run.job, run)
         reader, writer = make_pipe()
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            run.reader = self._reader(run, reader)
-            if command.account is not None:
-                # So that it may open /dev/stderr by that name.
-                os.fchown(writer, command.account.uid, command.account.gid)
-            with command.files() as files:
-                run.process = self._spawner.spawnProcess(
-                    _RunProtocol(self, run),
-                    command.argv[0],
-                    command.argv,
-                    command.environment,
-                    childFDs={**files, 0: null, 1: writer, 2: writer},
-                )
-        finally:
-            os.close(writer)
-            os.close(null)
+        run.reader = self._reader(run, reader)
+        run.process = spawn(self._spawner, command, _RunProtocol(self, run), writer)
         self._processes.began(run.run_id, run.process.pid)
         run.identity = self._processes.identify(run.process.pid)
         run.output = self._journal.output_of(run.job, run.number)

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import EPERM
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobd.jobs.errors import JobError
 from jobd.jobs.shadow import why_unusable
@@ -209,6 +209,37 @@ def _in_memory(text: str) -> int:
 
 def _or_end(command: str, sentence: str, status: int) -> str:
     return f"{command} || {{ printf '%s\\n' {shlex.quote(sentence)} >&2; exit {status}; }}"
+
+
+class Spawner(Protocol):
+    """What is needed of an `IReactorProcess`."""
+
+    def spawnProcess(self, processProtocol: Any, executable: Any, args: Any, env: Any, **kw: Any) -> Any: ...
+
+
+def spawn(spawner: Spawner, command: Command, protocol: Any, output: int) -> Any:
+    """Start COMMAND with nothing to read and its output going to OUTPUT, which is closed here: its transport.
+
+    OSError where it can't be started.
+    """
+    null = -1
+    try:
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if command.account is not None:
+            # So that it may open /dev/stderr by that name.
+            os.fchown(output, command.account.uid, command.account.gid)
+        with command.files() as files:
+            return spawner.spawnProcess(
+                protocol,
+                command.argv[0],
+                command.argv,
+                command.environment,
+                childFDs={**files, 0: null, 1: output, 2: output},
+            )
+    finally:
+        os.close(output)
+        if null >= 0:
+            os.close(null)
 
 
 class Launcher:

@@ -7,7 +7,6 @@ nothing follows from its own failure but a line in the log and in `/events`.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,16 @@ from twisted.python.failure import Failure
 
 from jobd.jobs.attempts import LAST_OUTPUT
 from jobd.jobs.errors import JobError
+from jobd.jobs.launch import spawn
 from jobd.jobs.output import LineStamper, PipeReader, make_pipe
 from jobd.jobs.run import FAILED, LOST, MISSED, TIMEOUT, FailedRun, signal_name
 
 if TYPE_CHECKING:
-    from jobd.jobs.attempts import Spawner
     from jobd.jobs.clock import Alarms, IClock
     from jobd.jobs.groups import Identity
     from jobd.jobs.job import Job
     from jobd.jobs.journal import Journal
-    from jobd.jobs.launch import Launcher
+    from jobd.jobs.launch import Launcher, Spawner
     from jobd.jobs.proctable import ProcessTable
 
 LONGEST = 60.0
@@ -97,22 +96,8 @@ class OnFailure:
     def _spawn(self, running: _Command) -> None:
         command = self._launcher.on_failure(running.job, running.failed, running.run_id)
         reader, writer = make_pipe()
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            running.reader = PipeReader(self._reactor, reader, lambda data: self._printed(running, data))
-            if command.account is not None:
-                os.fchown(writer, command.account.uid, command.account.gid)
-            with command.files() as files:
-                process = self._spawner.spawnProcess(
-                    running,
-                    command.argv[0],
-                    command.argv,
-                    command.environment,
-                    childFDs={**files, 0: null, 1: writer, 2: writer},
-                )
-        finally:
-            os.close(writer)
-            os.close(null)
+        running.reader = PipeReader(self._reactor, reader, lambda data: self._printed(running, data))
+        process = spawn(self._spawner, command, running, writer)
         self._processes.began(running.run_id, process.pid)
         running.identity = self._processes.identify(process.pid)
         running.alarm = self._alarms.after(LONGEST, self._time_is_up, running)
