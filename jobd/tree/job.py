@@ -98,6 +98,7 @@ class Status(LivelyNode, TextNode):
         last = self.view.tree.last_ended(job)
         pairs: list[tuple[str, object]] = [
             ("state", "started" if job.started else "stopped"),
+            ("schedule", job.schedule_text or None),
             ("next", instant(job.next) if job.started else None),
             ("running", len(job.active)),
             ("queued", len(job.queue)),

@@ -260,7 +260,15 @@ class RunFilesTest(TreeTest):
             return dict(line.split("=", 1) for line in self.read("/jobs/hello/status").splitlines())
 
         self.assertEqual(
-            status(), {"state": "stopped", "running": "1", "queued": "0", "runs": "1", "failures": "0"}
+            status(),
+            {
+                "state": "stopped",
+                "schedule": "'* * * * *'",
+                "running": "1",
+                "queued": "0",
+                "runs": "1",
+                "failures": "0",
+            },
         )
         self.jobd.clock.pass_time(2.5)
         self.process.exit(3)
@@ -269,6 +277,7 @@ class RunFilesTest(TreeTest):
             status(),
             {
                 "state": "started",
+                "schedule": "'* * * * *'",
                 "next": "2026-01-01T00:01:00Z",
                 "running": "0",
                 "queued": "0",
