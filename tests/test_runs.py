@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.test_plugin import JOBD, PATIENCE, ROOT, Client, ProcessTest, wait_until_gone
+from tests.daemon import ROOT
+from tests.processes import JOBD, PATIENCE, Client, ProcessTest, wait_until_gone
 
 RUNS = int(os.environ.get("JOBD_RUNS", "300"))
 LOUD = int(os.environ.get("JOBD_LOUD", "64"))
