@@ -17,7 +17,7 @@ _SPECIAL = re.compile(r"L|[0-9]+W|LW|[0-9A-Z]+L|[0-9A-Z]+#[1-5]", re.IGNORECASE)
 def in_words(text: str, name: str = "") -> str | None:
     """What a schedule means, in words; None where there are none for it.
 
-    NAME seeds H.  The words leave out the clock changes, which `docs/schedules.md` tells about.
+    NAME seeds H.  The words leave out the clock changes, which `docs/reference/schedules.md` tells about.
     """
     try:
         kind = Schedule.parse(text, name=name).kind

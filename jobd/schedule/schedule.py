@@ -1,6 +1,6 @@
 """A schedule as its users see it: text in, instants out.
 
-`docs/schedules.md` has the grammar and the rules.
+`docs/reference/schedules.md` has the grammar and the rules.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m tests.guest --port 5640 -c 'ls -l'
 
-is the same by hand; docs/contributing.md tells what it needs.
+is the same by hand; docs/design/contributing.md tells what it needs.
 """
 
 from __future__ import annotations

@@ -278,7 +278,7 @@ RULES: list[tuple[str | None, ...]] = [
 
 
 class Rules(SynchronousTestCase):
-    """The rules of `docs/schedules.md`, by example."""
+    """The rules of `docs/reference/schedules.md`, by example."""
 
     def test_rules(self) -> None:
         """Each rule does what the page says."""

@@ -1,4 +1,4 @@
-"""docs/access.md, done as it says: ssh and TLS, from an authority to a mount."""
+"""docs/reference/access.md, done as it says: ssh and TLS, from an authority to a mount."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.daemon import ROOT, free_port
 from tests.optional import lacking
 from tests.security import ALICE, Client, Jobd, SecurityTest, uid_of, wait_until
 
-PAGE = ROOT / "docs" / "access.md"
+PAGE = ROOT / "docs" / "reference" / "access.md"
 
 SESSION = """
 cd /mnt
