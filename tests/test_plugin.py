@@ -62,7 +62,7 @@ class StartTest(ProcessTest):
         """An address or a directory in use ends the start with one line and status 1."""
         process = self.start(JOBD, *self.arguments())
         self.connect(process)
-        address, listening = self.address, r"(\S+ \[-\] \S+ starting on \S+\n)*"
+        address, listening = self.address, r"(\S+ \[-\] 9P server starting on \S+\n)*"
         for options, sentence in (
             (
                 ["--fsaddr", address, "--dbdir", f"{self.state}2"],

@@ -175,6 +175,10 @@ class NinepFactory(Factory):
         self.connections: set[NinepProtocol] = set()
         self.traffic = Traffic()
 
+    def logPrefix(self) -> str:
+        """What Twisted says is starting on an address."""
+        return "9P server"
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         protocol = NinepProtocol()
         protocol.factory = self
