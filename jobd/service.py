@@ -8,7 +8,7 @@ a test's clock.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from errno import EIO
 from typing import Any
 
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from jobd.access import Access
 from jobd.jobs.attempts import Attempts
+from jobd.jobs.callables import Call, Callables
 from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.clock import Alarms, IClock, SystemClock
 from jobd.jobs.errors import JobError
@@ -73,6 +74,7 @@ class JobService(Service):
         cgroups: Cgroups | None = None,
         open_store: Callable[[], Store] | None = None,
         in_thread: Callable[[Callable[[], object]], Deferred[Any]] | None = None,
+        callables: Mapping[str, Callable[[Call], Any]] | None = None,
     ) -> None:
         """Jobs live in DIRECTORY. ACCESS says who may do what, SPAWNER (an `IReactorProcess`) starts
         processes, each in a session of its own.  ZONE is the time zone of schedules that name none.
@@ -83,6 +85,9 @@ class JobService(Service):
         self._reactor = reactor
         self._directory = directory
         self._access = access
+        self._callables = Callables(access.daemon.name)
+        for callable_name, function in (callables or {}).items():
+            self.register(callable_name, function)
         self._spawner = spawner
         self._in_thread = in_thread or (lambda f: deferToThreadPool(reactor, reactor.getThreadPool(), f))
         self._zone = zone
@@ -98,6 +103,15 @@ class JobService(Service):
         """What has further lines for `/metrics`: of the file service, say."""
         self._stop_ticking: Callable[[], None] | None = None
         self._syncing = False
+
+    def register(self, name: str, function: Callable[[Call], Any]) -> None:
+        """Have the jobs whose command is `@call NAME` call FUNCTION, with a `Call` that tells of the run.
+
+        It may return a value, a Deferred or a coroutine; the run lasts until there is a result, which is `ok`
+        whatever it is, or an exception.  To be done before the service starts, so that no job misses it.
+        ValueError where NAME is not of letters, digits, `_`, `.` and `-`, or is registered already.
+        """
+        self._callables.register(name, function)
 
     def startService(self) -> None:
         """Open the store, take in its jobs, go on with the runs that were left, and start the clock.
@@ -121,7 +135,7 @@ class JobService(Service):
             "spawner": self._spawner,
             "processes": self.processes,
         }
-        attempts = Attempts(**launching, history=self.history)
+        attempts = Attempts(**launching, history=self.history, callables=self._callables)
         self.runner = Runner(
             clock=self._clock,
             alarms=self._alarms,
@@ -146,6 +160,7 @@ class JobService(Service):
             journal=self.journal,
             scheduler=self._scheduler,
             runner=self.runner,
+            callables=self._callables,
             zone=self._zone,
             jobs_mode=self._jobs_mode,
         )

@@ -1,24 +1,26 @@
-"""Attempts: the processes of runs, from their start to their end.
+"""Attempts: the processes of runs, from their start to their end, and the calls of runs that call.
 
 An attempt is started in its turn, prints into the log and the output of its run, is ended when its time is
 up or somebody wants it, and is told of when its process is gone.  A process outlives the daemon: the next one
-adopts it.
+adopts it.  A call ends with the daemon.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from errno import EINVAL
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from jobd.jobs.callables import Call, Callables, Calling
 from jobd.jobs.errors import JobError
 from jobd.jobs.launch import spawn
 from jobd.jobs.output import PipeReader, make_pipe
-from jobd.jobs.run import NANO, TIMEOUT, Run, signal_name
+from jobd.jobs.run import KILLED, NANO, TIMEOUT, Run, signal_name
 from jobd.jobs.slices import Slices
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Attempts:
         launcher: Launcher,
         spawner: Spawner,
         processes: ProcessTable,
+        callables: Callables,
     ) -> None:
         self._clock = clock
         self._alarms = alarms
@@ -58,9 +61,10 @@ class Attempts:
         self._launcher = launcher
         self._spawner = spawner
         self._processes = processes
+        self._callables = callables
         self._starts: Slices[Run] = Slices(clock, self._start)
         self.running: dict[str, Run] = {}
-        """Runs with a process, by run id."""
+        """Runs with a process or a callable that runs, by run id."""
         self.ended: Callable[[Run, str | None], object] = lambda _run, _how: None
         """Told of each attempt that is over, and how; None where nobody can know."""
 
@@ -75,7 +79,11 @@ class Attempts:
         run.attempt += 1
         run.exit = run.signal = run.sent = None
         try:
-            self._spawn(run)
+            called = self._callables.called_by(run.job)
+            if called is None:
+                self._spawn(run)
+            else:
+                self._call(run, *called)
         except Exception as error:
             if not isinstance(error, (OSError, JobError)):
                 self.log.failure("run {n} of {job}", n=run.number, job=run.job.name)
@@ -93,6 +101,18 @@ class Attempts:
         self.running[run.run_id] = run
         self._history.began(run, command)
         self._limit(run, run.job.options.timeout)
+
+    def _call(self, run: Run, name: str, function: Callable[[Call], Any]) -> None:
+        def ended(exit: int | None, how: str | None) -> None:
+            run.exit = exit
+            self._over(run, how)
+
+        run.call = Calling(run, name, function, lambda data: self._printed(run, data), ended)
+        run.output = self._journal.output_of(run.job, run.number)
+        self.running[run.run_id] = run
+        self._history.began(run, run.call)
+        self._limit(run, run.job.options.timeout)
+        run.call.begin()
 
     def _limit(self, run: Run, seconds: float) -> None:
         if run.job.options.timeout:
@@ -121,29 +141,41 @@ class Attempts:
     # ---- the end
 
     def signal(self, run: Run, signum: int) -> None:
-        """Send SIGNUM to the group of RUN's process, and do nothing else."""
+        """Send SIGNUM to the group of RUN's process, and do nothing else; JobError where it has none."""
+        if run.call is not None:
+            raise JobError(
+                EINVAL, f"run {run.number} is no process: kill alone cancels it, and kill KILL at once"
+            )
         if run.identity is not None:
             run.sent = signum
             self._processes.signal(run.identity, signum)
 
     def end(self, run: Run, cause: str, detail: str, *, at_once: bool = False) -> None:
-        """End RUN for CAUSE: TERM to its group, and after the grace KILL to all that it has started."""
+        """End RUN for CAUSE: TERM to its group, and after the grace KILL to all that it has started.
+
+        A call is cancelled, and left behind after the grace.
+        """
         if run.cause is None:
             run.cause, run.detail = cause, detail
-        if run.identity is None:
+        if not run.in_attempt:
             return
         if at_once:
             self._kill(run)
         elif run.kill_alarm is None:
             # Armed first: the process may be gone when the signal was sent, and take its alarm with it.
             run.kill_alarm = self._alarms.after(run.job.options.grace, self._kill, run)
-            self._processes.terminate(run.identity, run.run_id)
+            if run.call is not None:
+                run.call.cancel()
+            elif run.identity is not None:
+                self._processes.terminate(run.identity, run.run_id)
 
     def _kill(self, run: Run) -> None:
         if run.kill_alarm is not None:
             run.kill_alarm.cancel()
             run.kill_alarm = None
-        if run.identity is not None:
+        if run.call is not None:
+            run.call.abandon()
+        elif run.identity is not None:
             self._processes.end_all(run.identity, run.run_id)
 
     def _exited(self, run: Run, exit: int | None, signum: int | None) -> None:
@@ -154,17 +186,21 @@ class Attempts:
             self._kill(run)
         else:
             self._processes.done(run.run_id)
+        if signum is not None:
+            self._over(run, f"killed by {signal_name(signum)}")
+        else:
+            self._over(run, None if exit is None else f"exit status {exit}")
+
+    def _over(self, run: Run, how: str | None) -> None:
+        """The attempt has ended, and HOW."""
         run.cancel_alarms()
-        run.process = run.watching = run.identity = None
+        run.process = run.watching = run.identity = run.call = None
         self.running.pop(run.run_id, None)
         if run.reader is not None:
             # What a grandchild prints later still comes; only the run does not wait for it.
             run.reader.drain(LAST_OUTPUT)
         self._journal.printed_all(run)
-        if signum is not None:
-            self.ended(run, f"killed by {signal_name(signum)}")
-        else:
-            self.ended(run, None if exit is None else f"exit status {exit}")
+        self.ended(run, how)
 
     def process_exited(self, run: Run, reason: Failure) -> None:
         """The process of RUN has ended: `IProcessProtocol.processExited`."""
@@ -201,11 +237,15 @@ class Attempts:
         self._limit(run, run.job.options.timeout - passed)
 
     def let_go(self) -> list[Run]:
-        """Leave all processes to the next daemon, and hear of none any more.
+        """Leave all processes to the next daemon, and hear of none any more; cancel all calls.
 
         Gives the runs that were still to be started.
         """
-        for run in self.running.values():
+        for run in list(self.running.values()):
+            if run.call is not None:
+                self.end(run, KILLED, "jobd was stopped")
+                continue
+            del self.running[run.run_id]
             run.cancel_alarms()
             self._stop_reading(run)
             if run.watching is not None:

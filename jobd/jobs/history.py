@@ -15,6 +15,7 @@ from jobd.jobs.records import RunRecord
 from jobd.jobs.run import FAILED, KILLED, LOST, MISSED, NANO, OK, REPLACED, SKIPPED, TIMEOUT, Run
 
 if TYPE_CHECKING:
+    from jobd.jobs.callables import Calling
     from jobd.jobs.clock import IClock
     from jobd.jobs.job import Job
     from jobd.jobs.journal import Journal
@@ -40,6 +41,10 @@ class History:
         self._store = store
         self._journal = journal
         self._on_their_way: set[tuple[int, int | None]] = set()
+        self.listeners: list[Callable[[Job, RunRecord], object]] = []
+        """Told of each attempt that begins, and of each run and gap that has its outcome: when that is on
+        disk, unless the disk failed.
+        """
         self.ended = dict.fromkeys((OK, FAILED, TIMEOUT, KILLED, REPLACED, SKIPPED, MISSED, LOST), 0)
         """How many runs ended so, since the start."""
         self.missed_instants = 0
@@ -99,8 +104,8 @@ class History:
         """Commit that the next attempt of RUN is about to start."""
         return self._store.update_run(run.job.id, run.number, attempts=run.attempt + 1, detail="")
 
-    def began(self, run: Run, command: Command) -> None:
-        """An attempt of RUN has a process."""
+    def began(self, run: Run, command: Command | Calling) -> None:
+        """An attempt of RUN has begun, with COMMAND."""
         now = self._clock.now_ns()
         if run.started is None:
             run.started = now
@@ -122,6 +127,8 @@ class History:
                 environment=json.dumps(command.shown_environment),
             ),
         )
+        if self.listeners:
+            self._tell(run.job, _record(run))
 
     def will_retry(self, run: Run, how: str, delay: float) -> None:
         """An attempt of RUN failed; another comes after DELAY seconds."""
@@ -143,7 +150,7 @@ class History:
         elif outcome != SKIPPED:
             job.failures += 1
         self._journal.ended(run, outcome, detail, now)
-        return self._keep(
+        kept = self._keep(
             run,
             self._store.end_run(
                 job.id,
@@ -161,6 +168,10 @@ class History:
                 last_success=job.last_success,
             ),
         )
+        if self.listeners:
+            record = _record(run, ended=now, outcome=outcome, detail=detail)
+            kept.addCallback(lambda _: self._tell(job, record))
+        return kept
 
     def never_began(self, run: Run, outcome: str, detail: str) -> None:
         """RUN, of which nothing is on disk, will not start."""
@@ -205,7 +216,17 @@ class History:
         )
         key = job.id, record.scheduled
         self._on_their_way.add(key)
-        self._warn(added, job, record.number).addCallback(lambda _: self._on_their_way.discard(key))
+        kept = self._warn(added, job, record.number)
+        kept.addCallback(lambda _: self._on_their_way.discard(key))
+        if self.listeners:
+            kept.addCallback(lambda _: self._tell(job, record))
+
+    def _tell(self, job: Job, record: RunRecord) -> None:
+        for listener in list(self.listeners):
+            try:
+                listener(job, record)
+            except Exception:
+                self.log.failure("who is told of the runs of {job} failed", job=job.name)
 
     def _keep(self, run: Run, written: Deferred[None]) -> Deferred[None]:
         return self._warn(written, run.job, run.number)
@@ -220,6 +241,23 @@ class History:
             )
 
         return written.addErrback(lost)
+
+
+def _record(run: Run, **columns: Any) -> RunRecord:
+    """RUN as its record is, with COLUMNS."""
+    return RunRecord(
+        job=run.job.id,
+        number=run.number,
+        scheduled=run.scheduled,
+        started=run.started,
+        exit=run.exit,
+        signal=run.signal,
+        attempts=run.attempt,
+        cpu=run.cpu,
+        maxrss=run.maxrss,
+        run_id=run.run_id,
+        **columns,
+    )
 
 
 def settled(job: Job, beginning: Run | None = None) -> int | None:

@@ -12,6 +12,7 @@ from jobd.jobs.texts import attributes, instant
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from jobd.jobs.callables import Calling
     from jobd.jobs.capture import Capture
     from jobd.jobs.clock import Alarm
     from jobd.jobs.groups import Identity
@@ -32,6 +33,7 @@ class Run:
     __slots__ = (
         "alarm",
         "attempt",
+        "call",
         "cause",
         "committed",
         "cpu",
@@ -82,6 +84,8 @@ class Run:
         """What watches its process while that runs, where an earlier daemon started it."""
         self.identity: Identity | None = None
         """Its process while that runs."""
+        self.call: Calling | None = None
+        """Its callable while that runs, where it is no process."""
         self.reader: PipeReader | None = None
         self.stamper = LineStamper()
         self.output: Capture | None = None
@@ -100,6 +104,11 @@ class Run:
         self.kill_alarm: Alarm | None = None
         self.waiters: list[Deferred[None]] = []
         """Who is told of its end."""
+
+    @property
+    def in_attempt(self) -> bool:
+        """Whether a process or a callable of it runs."""
+        return self.identity is not None or self.call is not None
 
     @property
     def by_hand(self) -> bool:
@@ -141,7 +150,9 @@ def history_line(record: RunRecord) -> str:
 
 def status_text(record: RunRecord) -> str:
     """A run as its `status` file has it: an `attr=value` line each."""
-    state = "ended" if record.outcome else "running" if record.pid else "waiting"
+    # A callable has no process; a detail without an outcome is that of an attempt that ended.
+    running = record.pid or (record.started and not record.detail)
+    state = "ended" if record.outcome else "running" if running else "waiting"
     pairs = [("state", state), ("pid", None if record.outcome else record.pid), *history(record)]
     return "".join(attributes([pair]) + "\n" for pair in pairs if pair[1] is not None)
 

@@ -81,7 +81,7 @@ class Runner:
 
     @property
     def running(self) -> dict[str, Run]:
-        """Runs with a process, by run id."""
+        """Runs with a process or a callable that runs, by run id."""
         return self._attempts.running
 
     @property
@@ -215,14 +215,13 @@ class Runner:
             elif record.detail and not record.pid:
                 self._finish(run, FAILED, record.detail)
             else:
-                self._finish(
-                    run, LOST, "it ended while jobd was away" if record.pid else "jobd died at its start"
-                )
+                self._finish(run, LOST, _how_lost(record))
 
     def stop(self, wait: float) -> Deferred[None]:
         """Start nothing any more; fires when no process is left, or after WAIT seconds.
 
-        Processes that are left go on, and `adopt` finds them.
+        Processes that are left go on, and `adopt` finds them.  Callables that are left are cancelled, and
+        waited for as long as their grace.
         """
         stopped = self._stopping = Deferred()
         if wait and self.running:
@@ -236,7 +235,8 @@ class Runner:
             self._on_failure.stop()
             for run in self._attempts.let_go():
                 self._not_started(run)
-            self._stopping.callback(None)
+            if not self.running and not self._stopping.called:
+                self._stopping.callback(None)
 
     def _not_started(self, run: Run) -> None:
         """RUN, whose intent is on disk, has no process yet, and now comes the stop."""
@@ -313,7 +313,7 @@ class Runner:
 
     def _withdraw(self, run: Run) -> bool:
         """Take back a run that waits for its jitter, its retry or a slot; whether it did."""
-        if run.identity is None and run.alarm is not None:
+        if run.alarm is not None and not run.in_attempt:
             run.cancel_alarms()
             return True
         if run in self._waiting:
@@ -422,6 +422,12 @@ class Runner:
         for waiter in waiters:
             waiter.callback(None)
         self._next_in_line(job)
+
+
+def _how_lost(record: RunRecord) -> str:
+    if record.pid:
+        return "it ended while jobd was away"
+    return "jobd died before its end" if record.started else "jobd died at its start"
 
 
 def _busy(job: Job) -> str:

@@ -24,6 +24,7 @@ from jobd.jobs.texts import check_command, check_name
 from jobd.jobs.turns import Turns
 
 if TYPE_CHECKING:
+    from jobd.jobs.callables import Callables
     from jobd.jobs.clock import IClock
     from jobd.jobs.journal import Journal
     from jobd.jobs.runner import Runner
@@ -53,6 +54,7 @@ class JobTable(JobIndex):
         journal: Journal,
         scheduler: Scheduler,
         runner: Runner,
+        callables: Callables,
         zone: str,
         jobs_mode: int = 0o711,
     ) -> None:
@@ -63,6 +65,7 @@ class JobTable(JobIndex):
         self._journal = journal
         self._scheduler = scheduler
         self._runner = runner
+        self._callables = callables
         self._jobs_mode = jobs_mode
         # Changes of a job wait for each other under its id; what makes a name, under the name.
         self._turns = Turns()
@@ -95,7 +98,7 @@ class JobTable(JobIndex):
         self, name: str, schedule: str, command: str, owner: str, group: str, actor: str, most: int | None
     ) -> Job:
         check_name(name)
-        check_command(command)
+        self._callables.check(check_command(command), owner, option_table.DEFAULTS)
         if schedule:
             self._check_comes(read_schedule(schedule, option_table.DEFAULTS, self.zone, name))
         if name in self._names:
@@ -253,6 +256,7 @@ class JobTable(JobIndex):
 
     async def _set_options(self, job: Job, data: bytes, actor: str) -> None:
         options = option_table.merge(job.options, data)
+        self._callables.check(job.command, job.owner, options)
         if (options.timezone, options.dst) != (job.options.timezone, job.options.dst):
             await self._set_timing(job, job.schedule_text, options, "options", actor)
         elif options != job.options:
@@ -303,7 +307,8 @@ class JobTable(JobIndex):
 
     async def _put_draft(self, job: Job, command: str, actor: str) -> None:
         self._check(job, actor)
-        await self._store.put_draft(job.id, check_command(command))
+        self._callables.check_begun(check_command(command), job.owner)
+        await self._store.put_draft(job.id, command)
 
     def drop_draft(self, job: Job) -> Deferred[None]:
         """Forget what `put_draft` kept."""
@@ -318,7 +323,7 @@ class JobTable(JobIndex):
 
     async def _set_command(self, job: Job, command: str, actor: str) -> None:
         self._check(job, actor)
-        check_command(command)
+        self._callables.check(check_command(command), job.owner, job.options)
         if command == job.command:
             await self._store.drop_draft(job.id)
             return
@@ -342,6 +347,7 @@ class JobTable(JobIndex):
         if not changes:
             return
         if "owner" in changes:
+            self._callables.check(job.command, changes["owner"], job.options)
             self._check_idle(job)
             await self._stop(job, actor)
             # What fell due while that was committed.
