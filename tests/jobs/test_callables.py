@@ -299,6 +299,7 @@ class EndTest(CallablesCase):
         """A stop cancels them, and waits for their end, which the history has."""
         gone: Deferred[None] = Deferred()
 
+        @inlineCallbacks
         def tidy(call: Call) -> Any:
             try:
                 yield Deferred()
