@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from jobd.cli import backup, changing, exchange, looking, raw, times
@@ -35,6 +37,8 @@ Exit status:
 @click.pass_context
 def jobctl(context: click.Context, addr: str) -> None:
     """See and change the jobs of a jobd."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False
     # A test hands in a session of its own.
     context.obj = context.obj or Session(addr)
 

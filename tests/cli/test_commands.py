@@ -254,9 +254,10 @@ class LookingTests(CommandCase):
         self.assertNotIn("next", mail)
 
     def test_colours(self) -> None:
-        """States and outcomes are coloured on a terminal, and nowhere else."""
+        """States and outcomes are coloured on a terminal, and nowhere else, nor where NO_COLOR is set."""
         self.assertNotIn("\x1b", self.done("ls"))
         self.assertIn("\x1b[32mstarted\x1b[0m", self.done("ls", color=True))
+        self.assertNotIn("\x1b", self.done("ls", color=True, env={"NO_COLOR": "1"}))
 
     def test_show(self) -> None:
         """show says all there is, the schedule in words too."""
