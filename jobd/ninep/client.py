@@ -4,7 +4,7 @@
     print(await client.read_file("/jobs/hello/log"))
 
 `NinepClient` works with paths, `RemoteFid` with fids, the same in every dialect; `NinepClient.request`
-sends any message as it is.  Refusals of the server are `NinepError`s; a lost connection is Twisted's
+sends any message as it is.  A refusal of the server is a `NinepError`; a lost connection is Twisted's
 ConnectionDone or ConnectionLost, and a server that breaks the protocol a ProtocolError.
 """
 

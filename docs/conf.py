@@ -1,0 +1,53 @@
+"""How Sphinx builds these pages: `tox -e docs`, or `sphinx-build -n -W --keep-going docs TARGET`."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+import jobd  # noqa: E402
+
+project = "jobd"
+author = "the authors of jobd"
+copyright = f"2026, {author}"
+version = release = jobd.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "api", "manual"]
+exclude_patterns = ["_ext"]
+
+# The pages are plain Markdown that a forge shows as it is. Anchors are the headings, as forges spell them.
+myst_heading_anchors = 4
+highlight_language = "none"
+
+html_theme = "furo"
+html_title = f"jobd {version}"
+html_static_path = ["_static"]
+html_css_files = ["jobd.css"]
+html_copy_source = False
+html_show_copyright = False
+
+man_pages = [
+    ("reference/jobd", "jobd", "the daemon that runs jobs and serves them as files", "", "8"),
+    ("reference/jobctl", "jobctl", "see and change the jobs of a jobd", "", "1"),
+    ("reference/jobfs", "jobfs", "the files in which jobd keeps its jobs", "", "5"),
+]
+
+autoclass_content = "both"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+
+# A name in single backticks is a link where these pages have it, and code where not.
+default_role = "py:obj"
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    # What other packages define; the 9P messages, of which there is nothing to say; the program's own.
+    ("py:class", r".*(twisted|zope|collections\.abc|contextlib|datetime|socket|struct|unittest)\..*"),
+    ("py:class", r"jobd\.ninep\.messages\.[TR][a-z]+"),
+    ("py:class", r"jobd\.(jobs\.(index|store|writer)|ninep\.(client_session|session))\..*|Run"),
+    ("py:class", r"(.*\.)?_[A-Z].*"),
+]
+
+linkcheck_ignore = ["https?://.*"]
