@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -58,6 +58,13 @@ class Client:
         self.ask(m.Tclunk(1))
         return reply.data.decode()  # type: ignore[attr-defined]
 
+    def read_all(self, path: str) -> str:
+        """All there is in the file at PATH, which does not change meanwhile."""
+        text = ""
+        while part := self.read(path, len(text.encode())):
+            text += part
+        return text
+
     def write(self, path: str, text: str) -> None:
         """Write TEXT to the file at PATH."""
         self._open(path, 1)
@@ -93,8 +100,10 @@ class ProcessTest(SynchronousTestCase):
         fsaddr = [part for address in addresses or [self.address] for part in ("--fsaddr", address)]
         return [*fsaddr, "--dbdir", str(self.state)]
 
-    def start(self, command: Sequence[str], *options: str) -> subprocess.Popen[bytes]:
-        """A process that runs COMMAND with OPTIONS, its output in `log`."""
+    def start(
+        self, command: Sequence[str], *options: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """A process that runs COMMAND with OPTIONS, its output in `log`; ENVIRONMENT is added to ours."""
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [*command, *options],
@@ -102,7 +111,7 @@ class ProcessTest(SynchronousTestCase):
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "TZ": "UTC"},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "TZ": "UTC", **(environment or {})},
                 start_new_session=True,
             )
         self.addCleanup(end, process)

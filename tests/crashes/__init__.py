@@ -1,0 +1,1 @@
+"""Daemons that are killed at random moments under load, on disks that are good, full or broken."""
