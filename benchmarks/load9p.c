@@ -9,13 +9,18 @@
  *
  *   -c N  TCP connections, each with its own session       (default 1)
  *   -d D  slots a connection: D operations always in flight on it, each slot with its own tag and fids
- * (default 1) -m    mix of operations with weights, e.g.  read:1   walk:1   stat:1   write:1
- * read:80,stat:15,walk:4,write:1 read   Tread(off, count) on a fid the slot opened once (1 RPC) walk   Twalk
- * to FILE + Topen + Tread + Tclunk  (4 RPCs, one after another in the slot) stat   Tstat (Tgetattr in .L) of
- * FILE           (1 RPC) write  Twrite of DATA at offset 0 on a fid of WFILE the slot opened once for writing
- * (1 RPC) version/attach costs are not measured. -f    path read, walked and statted; -W path written
- * (default FILE); -D data written (default "start") -n    bytes asked by Tread (default 512);  -o its offset
- * (default 0) -j    one JSON line instead of text.
+ *         (default 1)
+ *   -m    mix of operations with weights, e.g.  read:1   or   read:80,stat:15,walk:4,write:1
+ *           read    Tread(off, count) on a fid the slot opened once (1 RPC)
+ *           walk    Twalk to FILE + Topen + Tread + Tclunk (4 RPCs, one after another in the slot)
+ *           stat    Tstat (Tgetattr in .L) of FILE (1 RPC)
+ *           write   Twrite of DATA at offset 0 on a fid of WFILE the slot opened once for writing (1 RPC)
+ *           create  the same, each Twrite with a number of its own: %0% in DATA is the number, and of the
+ *                   %M% in it the first is its rest by M, the next that of the quotient, and so on (1 RPC)
+ *         version/attach costs are not measured.
+ *   -f    path read, walked and statted; -W path written (default FILE); -D data written (default "start")
+ *   -n    bytes asked by Tread (default 512);  -o its offset (default 0)
+ *   -j    one JSON line instead of text.
  *
  * An operation's latency runs from queueing its first RPC to the arrival of its last reply.  Rerror replies
  * are counted ("errors") and the slot goes on; a short/odd reply or a closed connection ends the run with
@@ -41,8 +46,8 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
-enum { READ, WALK, STAT, WRITE, NOP };
-static const char *opname[] = {"read", "walk", "stat", "write"};
+enum { READ, WALK, STAT, WRITE, CREATE, NOP };
+static const char *opname[] = {"read", "walk", "stat", "write", "create"};
 static const char *addr = "127.0.0.1", *ver = "9P2000", *uname_ = "root", *aname = "", *file_, *wfile,
                   *data = "start", *label = "";
 static int port = 5640, nconn = 1, depth = 1, json, dotu, dotl;
@@ -178,14 +183,34 @@ static void bstat(u16 tag, u32 fid) {
         b4(fid);
     }
 }
-static void bwrite(u16 tag, u32 fid) {
-    u32 n = strlen(data);
+static void bwrite(u16 tag, u32 fid, const char *text) {
+    u32 n = strlen(text);
     begin(118, tag);
     b4(fid);
     b8(0);
     b4(n);
-    memcpy(mb + mn, data, n);
+    memcpy(mb + mn, text, n);
     mn += n;
+}
+static const char *numbered(void) {
+    static char text[8192];
+    static unsigned number;
+    unsigned rest = number;
+    char *to = text;
+    for (const char *p = data; *p && to < text + sizeof text - 16;) {
+        char *end;
+        unsigned m;
+        if (*p != '%' || (m = strtoul(p + 1, &end, 10), *end != '%')) {
+            *to++ = *p++;
+            continue;
+        }
+        to += sprintf(to, "%u", m ? rest % m : number);
+        rest = m ? rest / m : rest;
+        p = end + 1;
+    }
+    *to = 0;
+    number++;
+    return text;
 }
 static void bclunk(u16 tag, u32 fid) {
     begin(120, tag);
@@ -289,7 +314,7 @@ static void setup(Conn *c) {
             bwalk(1, 0, s->sfid, file_);
             walkck(c->fd, file_);
         }
-        if (weight[WRITE]) {
+        if (weight[WRITE] || weight[CREATE]) {
             bwalk(1, 0, s->wfid, wfile);
             walkck(c->fd, wfile);
             bopen(1, s->wfid, 1);
@@ -320,7 +345,10 @@ static void step(Conn *c, int i) {
         bstat(tag, s->sfid);
         break;
     case WRITE:
-        bwrite(tag, s->wfid);
+        bwrite(tag, s->wfid, data);
+        break;
+    case CREATE:
+        bwrite(tag, s->wfid, numbered());
         break;
     case WALK:
         if (s->step == 0)
@@ -393,6 +421,7 @@ static void reply(Conn *c, u8 *m, u32 n, u64 t) {
         int want = s->op == READ            ? 117
                    : s->op == STAT          ? (dotl ? 25 : 125)
                    : s->op == WRITE         ? 119
+                   : s->op == CREATE        ? 119
                    : (s->step == 1 && dotl) ? 13
                                             : wl[s->step];
         if (m[4] != want) {
