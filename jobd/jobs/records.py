@@ -44,13 +44,14 @@ class RunRecord(NamedTuple):
     number: int
     scheduled: int | None = None
     """The instant it was for, in seconds; None for a run by hand."""
+    run_id: str = ""
+    attempts: int = 0
     started: int | None = None
     ended: int | None = None
     exit: int | None = None
     signal: int | None = None
     outcome: str | None = None
     """None while it is in progress."""
-    attempts: int = 0
     cpu: float | None = None
     """Seconds of processor time."""
     maxrss: int | None = None
@@ -58,7 +59,6 @@ class RunRecord(NamedTuple):
     pid: int | None = None
     pid_start: int | None = None
     boot_id: str | None = None
-    run_id: str = ""
     argv: str = ""
     """JSON, as `environment`."""
     directory: str = ""

@@ -25,8 +25,24 @@ def _insert(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({_names(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
 
 
-_INSERT_JOB = _insert("jobs", JobRecord._fields)
-_INSERT_RUN = _insert("runs", RunRecord._fields)
+class _Insertion:
+    """How a record is added.
+
+    What has just begun has nothing but its first columns. The others are then left to the table: to name
+    them takes as long as all the rest of an insertion.
+    """
+
+    def __init__(self, table: str, cls: type[JobRecord] | type[RunRecord], first_column_later: str) -> None:
+        columns, defaults = cls._fields, cls._field_defaults
+        count = self.count = columns.index(first_column_later)
+        self.new, self.any = _insert(table, columns[:count]), _insert(table, columns)
+        self.defaults = tuple(defaults[name] for name in columns[count:])
+
+
+_INSERTIONS = {
+    JobRecord: _Insertion("jobs", JobRecord, "started_at"),
+    RunRecord: _Insertion("runs", RunRecord, "started"),
+}
 
 
 def select(table: str, columns: Sequence[str], rest: str) -> str:
@@ -36,7 +52,10 @@ def select(table: str, columns: Sequence[str], rest: str) -> str:
 
 def insert(record: JobRecord | RunRecord) -> Statement:
     """Add a row."""
-    return Statement(_INSERT_JOB if isinstance(record, JobRecord) else _INSERT_RUN, record)
+    how = _INSERTIONS[type(record)]
+    if record[how.count :] == how.defaults:
+        return Statement(how.new, record[: how.count])
+    return Statement(how.any, record)
 
 
 def update_job(id: int, columns: Mapping[str, object]) -> Iterable[Statement]:
