@@ -189,13 +189,17 @@ class InlineWriter:
 class ThreadWriter:
     """Commits in a thread of its own, all that has gathered in one transaction.
 
+    The thread hears of changes at the end of the reactor's turn in which they came.  Woken by the first of
+    them it would commit that one alone, and the two threads would contend for the interpreter.
     Deferreds fire in the reactor's thread, in the order of the changes.
     """
 
     def __init__(self, transactions: Transactions, reactor: Any) -> None:
-        """`reactor` is an `IReactorFromThreads`."""
+        """`reactor` is an `IReactorFromThreads` and an `IReactorTime`."""
         self._transactions = transactions
         self._reactor = reactor
+        self._gathered: list[Change] = []
+        """The changes of this turn."""
         self._queue: list[Change] = []
         self._closing = False
         self._closed: Deferred[None] = Deferred()
@@ -206,17 +210,22 @@ class ThreadWriter:
 
     def submit(self, change: Change) -> Deferred[None]:
         """Have CHANGE committed with the next transaction."""
-        with self._wake:
-            self._queue.append(change)
-            self._wake.notify()
+        if not self._gathered:
+            self._reactor.callLater(0, self._hand_over)
+        self._gathered.append(change)
         return change.done
 
     def close(self) -> Deferred[None]:
-        """Have the thread commit what is queued and end; fires when it has."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        """Have the thread commit what was submitted and end; fires when it has."""
+        self._hand_over(closing=True)
         return self._closed
+
+    def _hand_over(self, closing: bool = False) -> None:
+        gathered, self._gathered = self._gathered, []
+        with self._wake:
+            self._queue += gathered
+            self._closing |= closing
+            self._wake.notify()
 
     def _run(self) -> None:
         while True:
