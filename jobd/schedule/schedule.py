@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -96,11 +97,7 @@ class Schedule:
                 f"dst {quoted(dst)}: there is no such rule; allowed are {', '.join(DST_RULES)}"
             )
         expanded = trimmed if trimmed.startswith("@") else expand_hashes(trimmed, name)
-        key = (trimmed, expanded, timezone, dst, evaluator)
-        schedule = _schedules.get(key)
-        if schedule is None:
-            schedule = _schedules[key] = _build(*key)
-        return schedule
+        return _shared(trimmed, expanded, timezone, dst, evaluator)
 
     def next(self, after: datetime) -> datetime | None:
         """The first time later than `after`, which must be aware; None where none comes before 2100.
@@ -132,7 +129,18 @@ class Schedule:
 
 
 _schedules: WeakValueDictionary[Any, Schedule] = WeakValueDictionary()
+"""All there are."""
 _timetables: WeakValueDictionary[Any, Timetable] = WeakValueDictionary()
+
+
+@lru_cache(maxsize=1024)
+def _shared(text: str, expanded: str, timezone: str, dst: str, evaluator: MakeEvaluator) -> Schedule:
+    """The one schedule of that text. The last ones stay, though no job that is started may have them."""
+    key = (text, expanded, timezone, dst, evaluator)
+    schedule = _schedules.get(key)
+    if schedule is None:
+        schedule = _schedules[key] = _build(*key)
+    return schedule
 
 
 def _trimmed(text: str) -> str:

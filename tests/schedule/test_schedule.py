@@ -201,8 +201,10 @@ class Sharing(SynchronousTestCase):
         self.assertEqual({schedule.text for schedule in schedules}, {"H * * * *"})
 
     def test_forgotten(self) -> None:
-        """A schedule that nobody uses any more is forgotten."""
+        """A schedule that nobody uses any more is forgotten, when a thousand others came after it."""
         schedule = weakref.ref(Schedule.parse("17 3 17 3 *"))
+        for number in range(1440):
+            Schedule.parse(f"{number % 60} {number // 60} 17 4 *")
         gc.collect()
         self.assertIsNone(schedule())
 
