@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobd.jobs import options as option_table
 from jobd.jobs.actor import Actor
@@ -92,11 +93,12 @@ class JobTable(JobIndex):
 
         EDQUOT where OWNER has MOST jobs already.
         """
-        return self._turns.take(name, self._create(name, schedule, command, owner, group, actor, most))
+        return self._turns.take(name, self._create, name, schedule, command, owner, group, actor, most)
 
-    async def _create(
+    def _create(
         self, name: str, schedule: str, command: str, owner: str, group: str, actor: str, most: int | None
-    ) -> Job:
+    ) -> Deferred[Job]:
+        # No coroutine: it would take longer than everything else here.
         check_name(name)
         self._callables.check(check_command(command), owner, option_table.DEFAULTS)
         if schedule:
@@ -117,20 +119,23 @@ class JobTable(JobIndex):
             changed=now,
         )
         self._count(owner, most)
-        try:
-            await self._store.create_job(record)
-        except Exception:
+
+        def created(_: None) -> Job:
+            job = Job(record)
+            self._insert(job)
+            self._touched(now)
+            self._journal.changed("created", job, actor)
+            return job
+
+        def refused(failure: Failure) -> Failure:
             self._owned[owner] -= 1
-            raise
-        job = Job(record)
-        self._insert(job)
-        self._touched(now)
-        self._journal.changed("created", job, actor)
-        return job
+            return failure
+
+        return self._store.create_job(record).addCallbacks(created, refused)
 
     def remove(self, job: Job, *, actor: str) -> Deferred[None]:
         """Delete JOB with its log and history. EBUSY while a run is in progress."""
-        return self._turns.take(job.id, self._remove(job, actor))
+        return self._turns.take(job.id, self._remove, job, actor)
 
     async def _remove(self, job: Job, actor: str) -> None:
         self._check(job, actor)
@@ -151,14 +156,14 @@ class JobTable(JobIndex):
 
     def rename(self, job: Job, name: str, *, actor: str) -> Deferred[None]:
         """Call JOB NAME. Its schedule, log and history stay as they are."""
-        return self._turns.take(job.id, self._rename(job, name, actor))
+        return self._turns.take(job.id, self._rename, job, name, actor)
 
     async def _rename(self, job: Job, name: str, actor: str) -> None:
         self._check(job, actor)
         check_name(name)
         if name == job.name:
             return
-        await self._turns.take(name, self._rename_to(job, name, actor))
+        await self._turns.take(name, self._rename_to, job, name, actor)
 
     async def _rename_to(self, job: Job, name: str, actor: str) -> None:
         if name in self._names:
@@ -176,7 +181,7 @@ class JobTable(JobIndex):
 
     def start(self, job: Job, *, actor: str) -> Deferred[None]:
         """Have JOB run at its instants from now on; nothing earlier is owed."""
-        return self._turns.take(job.id, self._start(job, actor))
+        return self._turns.take(job.id, self._start, job, actor)
 
     async def _start(self, job: Job, actor: str) -> None:
         self._check(job, actor)
@@ -208,7 +213,7 @@ class JobTable(JobIndex):
 
     def stop(self, job: Job, *, actor: str) -> Deferred[None]:
         """Have JOB run no more. A run in progress goes on; what waits to run is dropped."""
-        return self._turns.take(job.id, self._stop(job, actor))
+        return self._turns.take(job.id, self._stop, job, actor)
 
     async def _stop(self, job: Job, actor: str) -> None:
         self._check(job, actor)
@@ -225,7 +230,7 @@ class JobTable(JobIndex):
     def end_if_exhausted(self, job: Job) -> None:
         """Stop JOB if nothing of it runs and it has no further instant, as an `@at` that ran has none."""
         if self._is_exhausted(job):
-            self._turns.take(job.id, self._end_exhausted(job)).addErrback(
+            self._turns.take(job.id, self._end_exhausted, job).addErrback(
                 lambda failure: self.log.error(
                     "job {job} can't be stopped: {why}", job=job.name, why=failure.getErrorMessage()
                 )
@@ -245,14 +250,14 @@ class JobTable(JobIndex):
 
     def set_schedule(self, job: Job, text: str, *, actor: str) -> Deferred[None]:
         """Give JOB another schedule; what the old one owed is forgotten."""
-        return self._turns.take(job.id, self._set_schedule(job, text, actor))
+        return self._turns.take(job.id, self._set_schedule, job, text, actor)
 
     async def _set_schedule(self, job: Job, text: str, actor: str) -> None:
         await self._set_timing(job, text, job.options, "schedule", actor)
 
     def set_options(self, job: Job, data: bytes, *, actor: str) -> Deferred[None]:
         """Change JOB's options as the message DATA says."""
-        return self._turns.take(job.id, self._set_options(job, data, actor))
+        return self._turns.take(job.id, self._set_options, job, data, actor)
 
     async def _set_options(self, job: Job, data: bytes, actor: str) -> None:
         options = option_table.merge(job.options, data)
@@ -303,7 +308,7 @@ class JobTable(JobIndex):
 
     def put_draft(self, job: Job, command: str, *, actor: str) -> Deferred[None]:
         """Keep COMMAND on disk, not yet in use: the file it is written to is still open."""
-        return self._turns.take(job.id, self._put_draft(job, command, actor))
+        return self._turns.take(job.id, self._put_draft, job, command, actor)
 
     async def _put_draft(self, job: Job, command: str, actor: str) -> None:
         self._check(job, actor)
@@ -312,14 +317,14 @@ class JobTable(JobIndex):
 
     def drop_draft(self, job: Job) -> Deferred[None]:
         """Forget what `put_draft` kept."""
-        return self._turns.take(job.id, self._drop_draft(job))
+        return self._turns.take(job.id, self._drop_draft, job)
 
     async def _drop_draft(self, job: Job) -> None:
         await self._store.drop_draft(job.id)
 
     def set_command(self, job: Job, command: str, *, actor: str) -> Deferred[None]:
         """Have the next runs of JOB use COMMAND."""
-        return self._turns.take(job.id, self._set_command(job, command, actor))
+        return self._turns.take(job.id, self._set_command, job, command, actor)
 
     async def _set_command(self, job: Job, command: str, actor: str) -> None:
         self._check(job, actor)
@@ -339,7 +344,7 @@ class JobTable(JobIndex):
         A new owner finds the job stopped, as chown(2) takes the setuid bit away: nothing that the old one
         wrote last runs as the new one before somebody has looked.  EBUSY while a run is in progress.
         """
-        return self._turns.take(job.id, self._set_access(job, actor, columns))
+        return self._turns.take(job.id, self._set_access, job, actor, columns)
 
     async def _set_access(self, job: Job, actor: str, columns: dict[str, Any]) -> None:
         self._check(job, actor)
@@ -363,7 +368,7 @@ class JobTable(JobIndex):
 
     def run(self, job: Job, *, actor: str) -> Deferred[int]:
         """Run JOB once, now; the number of that run. EBUSY where `overlap` would skip it."""
-        return self._turns.take(job.id, self._run(job, actor))
+        return self._turns.take(job.id, self._run, job, actor)
 
     async def _run(self, job: Job, actor: str) -> int:
         self._check(job, actor)
@@ -381,11 +386,11 @@ class JobTable(JobIndex):
 
     def pause(self, *, actor: str) -> Deferred[None]:
         """Have nothing fire until `resume`, over restarts too."""
-        return self._turns.take("/", self._set_paused(True, actor))
+        return self._turns.take("/", self._set_paused, True, actor)
 
     def resume(self, *, actor: str) -> Deferred[None]:
         """Fire again; what fell due meanwhile is owed no more."""
-        return self._turns.take("/", self._set_paused(False, actor))
+        return self._turns.take("/", self._set_paused, False, actor)
 
     async def _set_paused(self, paused: bool, actor: str) -> None:
         if paused == self.paused:
