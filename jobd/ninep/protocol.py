@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -64,7 +65,7 @@ class NinepProtocol(Protocol, TimeoutMixin):
         self._session = Session(
             factory.filesystem,
             peer,
-            write=transport.write,
+            write=partial(send, transport),
             limits=factory.limits,
             trace=factory.trace_of(transport),
             report=self._report,
