@@ -2,23 +2,27 @@
 
 `JobService` opens the store, loads the jobs, keeps them running, and has the tree for a 9P factory.
 Reactor, clock, store and process provider are handed in, so that it runs inside another program, or under
-a test's clock.
+a test's clock.  It leaves the program around it as it is: no signal handler is set, no directory or umask
+changed, no orphan adopted and no reactor imported.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from errno import EIO
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred, succeed
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobd.access import Access
+from jobd.access import Access, identify
+from jobd.facade import Jobs
 from jobd.jobs.attempts import Attempts
 from jobd.jobs.callables import Call, Callables
 from jobd.jobs.cgroups import Cgroups
@@ -31,14 +35,22 @@ from jobd.jobs.launch import Here, Launcher
 from jobd.jobs.legacy import LegacyJob, read_jobs_db
 from jobd.jobs.metrics import metrics_text
 from jobd.jobs.on_failure import OnFailure
+from jobd.jobs.processes import PosixSpawner, SetsidSpawner, available
 from jobd.jobs.proctable import MachineProcesses, ProcessTable
+from jobd.jobs.records import RunRecord
 from jobd.jobs.runner import Runner
 from jobd.jobs.scheduler import Scheduler
 from jobd.jobs.segments import SegmentStore
 from jobd.jobs.store import OUTPUT, Store, StoreError, check_ours
 from jobd.jobs.table import JobTable
 from jobd.jobs.texts import decode
+from jobd.metrics import ninep_metrics
+from jobd.ninep.limits import Limits
+from jobd.ninep.poller import Poller
+from jobd.ninep.protocol import NinepFactory
+from jobd.schedule import forget_zones
 from jobd.tree import Tree
+from jobd.zone import local_zone
 
 LEGACY = "jobs.db"
 NANO = 1_000_000_000
@@ -49,8 +61,17 @@ def default_max_runs() -> int:
     return max(64, 8 * (os.cpu_count() or 1))
 
 
+def default_spawner(reactor: Any) -> Any:
+    """What starts processes best on this platform."""
+    return PosixSpawner(reactor) if available() else SetsidSpawner(reactor)
+
+
 class JobService(Service):
-    """The scheduler, its jobs and their tree. `filesystem` is there from `startService` on."""
+    """The scheduler, its jobs and their tree: `JobService(reactor, directory)` will do.
+
+    `jobs` is what the program around it changes and looks at jobs by, and `factory` serves them as files.
+    `filesystem` and `table`, which those rest on, are there from `startService` on.
+    """
 
     log = Logger()
     name = "jobd"
@@ -60,11 +81,12 @@ class JobService(Service):
     def __init__(
         self,
         reactor: Any,
-        directory: str,
+        directory: str | None,
         *,
-        access: Access,
-        spawner: Any,
-        zone: str,
+        callables: Mapping[str, Callable[[Call], Any]] = {},
+        access: Access | None = None,
+        spawner: Any = None,
+        zone: str | None = None,
         max_runs: int | None = None,
         stop_wait: float = 0.0,
         jobs_mode: int = 0o711,
@@ -74,23 +96,30 @@ class JobService(Service):
         cgroups: Cgroups | None = None,
         open_store: Callable[[], Store] | None = None,
         in_thread: Callable[[Callable[[], object]], Deferred[Any]] | None = None,
-        callables: Mapping[str, Callable[[Call], Any]] | None = None,
     ) -> None:
-        """Jobs live in DIRECTORY. ACCESS says who may do what, SPAWNER (an `IReactorProcess`) starts
-        processes, each in a session of its own.  ZONE is the time zone of schedules that name none.
-        MAX_JOBS is how many jobs a user other than root may have.  STOP_WAIT is how many seconds a stop waits
-        for runs in progress.  With CGROUPS each run has one.  IN_THREAD calls what would block,
-        somewhere else.
+        """Jobs live in DIRECTORY, which is made if only its last part is missing; where it is None, they
+        live until the service stops.
+
+        CALLABLES are registered under their names.  ACCESS says who may do what through the file system; by
+        default this process's user and root may all, and others what the modes allow.  SPAWNER (an
+        `IReactorProcess`) starts processes, each in a session of its own; the default does that best here.
+        ZONE is the time zone of schedules that name none, an IANA name; the default is this machine's, and
+        `ZoneError` is raised where that has no name.  MAX_RUNS is how many runs there may be at a time;
+        MAX_JOBS how many jobs a user other than root may have; JOBS_MODE the mode of a new job's directory.
+        STOP_WAIT is how many seconds a stop waits for runs in progress.  With CGROUPS each run has one.
+
+        The rest is for tests: CLOCK, the table of PROCESSES, what opens the store, and IN_THREAD, which calls
+        what would block somewhere else.
         """
         self._reactor = reactor
         self._directory = directory
-        self._access = access
-        self._callables = Callables(access.daemon.name)
-        for callable_name, function in (callables or {}).items():
+        self.access = access or Access()
+        self._callables = Callables(self.access.daemon.name)
+        for callable_name, function in callables.items():
             self.register(callable_name, function)
-        self._spawner = spawner
+        self._spawner = spawner or default_spawner(reactor)
         self._in_thread = in_thread or (lambda f: deferToThreadPool(reactor, reactor.getThreadPool(), f))
-        self._zone = zone
+        self._zone = zone or local_zone()
         self._max_runs = max_runs or default_max_runs()
         self._stop_wait = stop_wait
         self._jobs_mode = jobs_mode
@@ -98,9 +127,15 @@ class JobService(Service):
         self._clock = clock or SystemClock(reactor)
         self._processes = processes
         self._cgroups = cgroups
-        self._open_store = open_store or (lambda: Store.open(directory, reactor))
+        self._open_store = open_store or self._open_default_store
+        self.jobs = Jobs(self)
+        """The jobs, for the program around."""
+        self.listeners: list[Callable[[Job, RunRecord], object]] = []
+        """Told of runs, as `History.listeners` are."""
+        self._factories: list[NinepFactory] = []
         self.metrics: list[Callable[[], Iterable[str]]] = []
         """What has further lines for `/metrics`: of the file service, say."""
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._stop_ticking: Callable[[], None] | None = None
         self._syncing = False
 
@@ -113,6 +148,26 @@ class JobService(Service):
         """
         self._callables.register(name, function)
 
+    def factory(
+        self,
+        identify: Callable[[Any], Any] = identify,
+        limits: Limits | None = None,
+        trace: Callable[[str], object] | None = None,
+        poller: Poller | None = None,
+    ) -> NinepFactory:
+        """What serves the jobs as files on any endpoint, and tells `/metrics` of it; arguments as of
+        `NinepFactory`.
+
+        By default a peer is who the kernel proves it to be, as `jobd.access.identify` says.  A connection is
+        refused while the service does not run, and ended when it stops.
+        """
+        factory = NinepFactory(None, identify, limits, trace, poller)
+        if self.running:
+            factory.filesystem = self.filesystem
+        self._factories.append(factory)
+        self.metrics.append(lambda: ninep_metrics(factory))
+        return factory
+
     def startService(self) -> None:
         """Open the store, take in its jobs, go on with the runs that were left, and start the clock.
 
@@ -121,11 +176,12 @@ class JobService(Service):
         self.store = store = self._open_store()
         for notice in store.notices:
             self.log.critical("{notice}", notice=notice)
-        self._logs = SegmentStore(os.path.join(self._directory, OUTPUT), full=lambda: store.full)
+        self._logs = SegmentStore(os.path.join(self._output_directory(), OUTPUT), full=lambda: store.full)
         self._alarms = Alarms(self._clock)
         self.processes = self._processes or MachineProcesses(self._reactor, self._alarms.after, self._cgroups)
         self.journal = Journal(self._clock, self._logs)
         self.history = History(self._clock, store, self.journal)
+        self.history.listeners = self.listeners
         launching: dict[str, Any] = {
             "clock": self._clock,
             "alarms": self._alarms,
@@ -170,13 +226,33 @@ class JobService(Service):
             runner=self.runner,
             store=store,
             journal=self.journal,
-            access=self._access,
+            access=self.access,
             max_jobs=self._max_jobs,
             metrics=self._metrics,
         )
         self._load()
         self._stop_ticking = self._clock.every_second(self._tick)
+        for factory in self._factories:
+            factory.filesystem = self.filesystem
         super().startService()
+
+    def _open_default_store(self) -> Store:
+        return Store.memory() if self._directory is None else Store.open(self._directory, self._reactor)
+
+    def _output_directory(self) -> str:
+        if self._directory is not None:
+            return self._directory
+        # Output is files in any case: readers follow what is appended.
+        self._temporary = tempfile.TemporaryDirectory(prefix="jobd", ignore_cleanup_errors=True)
+        return self._temporary.name
+
+    def reread_zones(self) -> None:
+        """Go by the rules of time zones as the system has them now, as after an upgrade of tzdata.
+
+        What is due by now stays so; what new rules would have had before is not owed.
+        """
+        forget_zones()
+        self.table.reread_schedules()
 
     def _metrics(self) -> str:
         text = metrics_text(self.table, self.runner, self.history, self.store, self.journal)
@@ -209,8 +285,10 @@ class JobService(Service):
 
     def _import_legacy(self) -> None:
         """Take in the jobs of an original's jobs.db, once."""
+        if self._directory is None or self.store.get_meta("imported") is not None:
+            return
         path = os.path.join(self._directory, LEGACY)
-        if self.store.get_meta("imported") is not None or not os.path.exists(path):
+        if not os.path.exists(path):
             return
         # Its commands run as the user of the daemon.
         check_ours(path)
@@ -236,11 +314,11 @@ class JobService(Service):
 
     def _import(self, path: str, job: LegacyJob) -> Deferred[Any]:
         """Make JOB; what is wrong with it is logged, and only what is wrong with the disk is an error."""
-        user = self._access.daemon
+        user = self.access.daemon
 
         def create() -> Deferred[Any]:
             command = decode(job.command.encode("utf-8", "surrogateescape"), "command")
-            group = self._access.accounts.group_of(user)
+            group = self.access.accounts.group_of(user)
             return self.table.create(
                 job.name, job.schedule, command, owner=user.name, group=group, actor=LEGACY
             )
@@ -283,16 +361,35 @@ class JobService(Service):
         self.journal.clock_stepped(seconds)
 
     def stopService(self) -> Deferred[Any]:
-        """Start no further run, wait for those in progress as long as asked, and close the store.
+        """End the connections, start no further run, wait for those in progress as long as asked, and close
+        the store.
 
-        Runs that are still in progress go on; the next start finds them again.
+        Processes that still run then go on, and the next start finds them again.  Callables are cancelled
+        then, and waited for until they have ended, for the `grace` of their jobs at most.
         """
+        if not self.running:
+            return succeed(None)
         super().stopService()
         self._scheduler.stop()
-        return self.runner.stop(self._stop_wait).addCallback(lambda _: self._close())
+        disconnected = self._disconnect()
+        return disconnected.addCallback(lambda _: self.runner.stop(self._stop_wait)).addCallback(self._close)
 
-    def _close(self) -> Deferred[Any]:
+    def _disconnect(self) -> Deferred[Any]:
+        connections = [connection for factory in self._factories for connection in factory.connections]
+        for factory in self._factories:
+            factory.filesystem = None
+        for connection in connections:
+            connection.transport.abortConnection()
+        # They end in the reactor's next turn, and what they had open is closed then.
+        return deferLater(self._reactor, 0) if connections else succeed(None)
+
+    def _close(self, _: object) -> Deferred[Any]:
         if self._stop_ticking is not None:
             self._stop_ticking()
         self._alarms.stop()
-        return self.store.close().addCallback(lambda _: self._logs.close())
+        return self.store.close().addCallback(self._closed)
+
+    def _closed(self, _: object) -> None:
+        self._logs.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()

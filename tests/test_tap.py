@@ -15,9 +15,10 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobd import __main__, logs, tap
-from jobd.daemon import Daemon, StartError, local_zone
+from jobd.daemon import Daemon, StartError
 from jobd.endpoints import endpoint_description
 from jobd.ninep.limits import Limits
+from jobd.zone import ZoneError, local_zone
 from twisted.plugins import jobd_plugin
 
 
@@ -208,7 +209,7 @@ class ZoneTest(SynchronousTestCase):
     def test_unnamed(self) -> None:
         """Rules that no zone is named for can't be used, and the sentence says what can."""
         self.use("XYZ-3:30")
-        self.assertIn("TZ=Europe/Berlin", str(self.assertRaises(StartError, local_zone)))
+        self.assertIn("TZ=Europe/Berlin", str(self.assertRaises(ZoneError, local_zone)))
 
 
 def tzlocal_unix() -> object:

@@ -88,9 +88,18 @@ class Here(NamedTuple):
     @classmethod
     def look(cls) -> Here:
         """The facts of this process."""
+        return cls(os.geteuid(), os.getcwd(), _umask())
+
+
+def _umask() -> int:
+    """The umask of this process: to ask umask(2) would change it for a moment, for other threads too."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration):  # no /proc, or a Linux before 4.7
         umask = os.umask(0o077)
         os.umask(umask)
-        return cls(os.geteuid(), os.getcwd(), umask)
+        return umask
 
 
 class Helpers(NamedTuple):

@@ -277,6 +277,24 @@ def _merge_pair(options: Options, key: str, value: str) -> Options:
     return options._replace(**changes)
 
 
+def message(values: Mapping[str, object]) -> str:
+    """The message to `options` that sets VALUES, by the keys of the file; JobError where it can't say that.
+
+    A value of None resets its key; those of `env` and `limit` are mappings.
+    """
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            between = "=" if key == "env" else " "
+            lines += [f"{key} {name}{between}{setting}" for name, setting in value.items()]
+        else:
+            lines.append(key if value is None else f"{key} {value}")
+    for line in lines:
+        if "\n" in line:
+            raise JobError(EINVAL, f"options: {shorten(line)} is more than one line")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def kept(options: Options) -> str:
     """What `merge` makes OPTIONS of again: the lines that differ from the defaults.
 

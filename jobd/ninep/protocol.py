@@ -51,6 +51,9 @@ class NinepProtocol(Protocol, TimeoutMixin):
             factory.traffic.refused += 1
             transport.abortConnection()
             return
+        if factory.filesystem is None:
+            self._refuse("there is no file system to serve")
+            return
         try:
             peer = None if factory.identify is None else factory.identify(transport)
         except Exception as error:
@@ -150,7 +153,7 @@ class NinepProtocol(Protocol, TimeoutMixin):
 
 
 class NinepFactory(Factory):
-    """Serves FILESYSTEM, an `IFilesystem`, to each connection.
+    """Serves FILESYSTEM, an `IFilesystem`, to each connection; while it is None, connections are refused.
 
     IDENTIFY is called with a connection's transport before a byte of it is read; what it gives is the
     `peer` of each attach.  An exception of it refuses the connection.
