@@ -78,11 +78,15 @@ class JobIndex:
             job.watermark = max(job.watermark, handled)
         self._insert(job)
         if job.started:
-            try:
-                job.load_schedule(self.zone)
-            except JobError as error:
-                self.log.error("job {name} can't run: {error}", name=job.name, error=error)
+            self._read_schedule(job)
         return job
+
+    def _read_schedule(self, job: Job) -> None:
+        """Read the schedule of a started JOB; it does not run where that can't be read."""
+        try:
+            job.load_schedule(self.zone)
+        except JobError as error:
+            self.log.error("job {name} can't run: {error}", name=job.name, error=error)
 
     def _insert(self, job: Job) -> None:
         self._names[job.name] = job

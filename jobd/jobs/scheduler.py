@@ -106,6 +106,21 @@ class Scheduler:
         job.next = None
         self._renew.pop(job.id, None)
 
+    def renew(self, jobs: Iterable[Job]) -> None:
+        """Find the next instants of JOBS anew, whose schedules mean something else now.
+
+        What is due by now stays so; what the new meaning would have had before is not owed.
+        """
+        if not self._running:
+            return
+        now = self._now()
+        for job in jobs:
+            if job.next is None or job.next > now:
+                job.next = None
+                job.watermark = now if job.watermark is None else max(job.watermark, now)
+                self._renew[job.id] = job
+        self._arm()
+
     def tick(self) -> None:
         """Once a second of monotonic time: see whether the clock was set."""
         self._look_at_clock()

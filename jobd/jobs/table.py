@@ -411,6 +411,14 @@ class JobTable(JobIndex):
         """Have the started jobs run at their instants."""
         self._scheduler.start(job for job in self._by_id.values() if job.started)
 
+    def reread_schedules(self) -> None:
+        """Go by the rules of time zones as `forget_zones` has left them."""
+        for job in self._by_id.values():
+            job.schedule = None
+            if job.started:
+                self._read_schedule(job)
+        self._scheduler.renew(job for job in self._by_id.values() if job.started)
+
     # ---- helpers
 
     def _check_comes(self, schedule: Schedule) -> None:

@@ -11,10 +11,10 @@ Each module knows only those above it:
     reference     the same by croniter: slow, for the tests to compare with
     zones         time zones as spans of constant offset
     timetable     wall-clock times -> instants: the rules for clock changes
-    schedule      what users see: `Schedule.parse`, `Schedule.next`
+    schedule      what users see: `Schedule.parse`, `Schedule.next`; `forget_zones`
 """
 
 from jobd.schedule.errors import ScheduleError
-from jobd.schedule.schedule import Schedule
+from jobd.schedule.schedule import Schedule, forget_zones
 
-__all__ = ["Schedule", "ScheduleError"]
+__all__ = ["Schedule", "ScheduleError", "forget_zones"]

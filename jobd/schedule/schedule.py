@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
+from zoneinfo import ZoneInfo
 
 from jobd.schedule.durations import parse_duration
 from jobd.schedule.errors import ScheduleError, quoted
@@ -131,6 +132,19 @@ class Schedule:
 _schedules: WeakValueDictionary[Any, Schedule] = WeakValueDictionary()
 """All there are."""
 _timetables: WeakValueDictionary[Any, Timetable] = WeakValueDictionary()
+
+
+def forget_zones() -> None:
+    """Have schedules that are parsed from now on go by the rules of time zones as the system has them now.
+
+    Those that are there already keep the rules they were made with.
+    """
+    ZoneInfo.clear_cache()
+    _shared.cache_clear()
+    zone_named.cache_clear()
+    _shared.cache_clear()
+    _schedules.clear()
+    _timetables.clear()
 
 
 @lru_cache(maxsize=1024)
