@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -284,32 +283,6 @@ class Plan9SessionTests(Session, SynchronousTestCase):
 
     options = "version=9p2000,uname=root"
     sticky = "x"  # the protocol has no such bit
-
-
-class ReadmeTests(SynchronousTestCase):
-    """The session that README.md shows."""
-
-    def setUp(self) -> None:
-        guest.require()
-
-    def test_session(self) -> None:
-        """Typed at a shell as it stands, it does what is shown."""
-        readme = Path(__file__).resolve().parents[2] / "README.md"
-        session = readme.read_text().partition("    $ cd /mnt\n")[2].partition("\n\n")[0]
-        commands = re.findall(r"^    \$ (.*)", session, re.MULTILINE)
-        script = "\n".join(commands).replace("tail -f", "timeout -s INT 2 tail -f")
-        result = guest.run(f"{script}\nls jobs", Daemon(self).port)
-        self.assertEqual(len(result.stderr.splitlines()), 1)
-        self.assertTrue(result.stderr.endswith("write error: Invalid argument\n"))
-        self.assertRegex(
-            result.stdout,
-            r"^0 0/5 \* \* \* \? \*\n"
-            rf"next {DAY_TIME} \+0000 UTC\n"
-            rf"{LOG_TIME}:started\n"
-            rf"{LOG_TIME}:hello world\n"
-            r"run=1 scheduled=none .* exit=0 outcome=ok .*\n"
-            rf"{LOG_TIME}:/clone: .*minute.*61.*\n$",
-        )
 
 
 class GuestTests(TestCase):
