@@ -9,8 +9,9 @@ sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 import jobd  # noqa: E402
 
 project = "jobd"
-author = "the authors of jobd"
-copyright = f"2026, {author}"
+author = ""
+copyright = ""
+today_fmt = "%Y-%m-%d"
 version = release = jobd.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "api", "manual"]
@@ -46,7 +47,7 @@ nitpick_ignore_regex = [
     # What other packages define; the 9P messages, of which there is nothing to say; the program's own.
     ("py:class", r".*(twisted|zope|collections\.abc|contextlib|datetime|socket|struct|unittest)\..*"),
     ("py:class", r"jobd\.ninep\.messages\.[TR][a-z]+"),
-    ("py:class", r"jobd\.(jobs\.(index|store|writer)|ninep\.(client_session|session))\..*|Run"),
+    ("py:class", r"jobd\.(jobs\.(index|records|store|writer)|ninep\.(client_session|session))\..*|Run"),
     ("py:class", r"(.*\.)?_[A-Z].*"),
 ]
 

@@ -1,23 +1,27 @@
 """What a page needs to become a manual page: for the builder `man` alone.
 
-The words before the first section go to DESCRIPTION, for a manual page has nothing before SYNOPSIS.  A table
-becomes a list, its first column the terms: prose in columns can't be read on a terminal.
+The words before the first section go, for a manual page has nothing between NAME and SYNOPSIS.  A table
+becomes a list, its first column the terms: prose in columns can't be read on a terminal.  A link becomes its
+name.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+MANUAL = re.compile(r"\w+\(\d\)")
+
 UNSAID = {"meaning"}
 """Heads of columns that go without saying."""
 
 
 class Preamble(SphinxPostTransform):
-    """Moves what stands before the first section to the start of the one called Description."""
+    """Drops what stands before the first section."""
 
     default_priority = 200
     builders = ("man",)
@@ -25,12 +29,24 @@ class Preamble(SphinxPostTransform):
     def run(self, **kwargs: Any) -> None:
         """Do so."""
         page = next(self.document.findall(nodes.section))
-        description = next(s for s in page.findall(nodes.section) if s[0].astext() == "Description")
-        first = next(i for i, node in enumerate(page) if isinstance(node, nodes.section))
-        moved = [node for node in page[1:first] if not isinstance(node, nodes.Invisible)]
-        for node in moved:
-            page.remove(node)
-        description[1:1] = moved
+        first = page.first_child_matching_class(nodes.section)
+        page[1:first] = []
+
+
+class Links(SphinxPostTransform):
+    """Turns links to other pages into their names."""
+
+    default_priority = 200
+    builders = ("man",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Do so."""
+        for link in list(self.document.findall(nodes.reference)):
+            name = link.astext()
+            if MANUAL.fullmatch(name):
+                link.replace_self(nodes.strong("", name))
+            elif link.get("internal"):
+                link.replace_self(nodes.Text(f'"{name}"'))
 
 
 class Tables(SphinxPostTransform):
@@ -74,5 +90,6 @@ def contents(cell: nodes.entry) -> list[nodes.Node]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx calls."""
     app.add_post_transform(Preamble)
+    app.add_post_transform(Links)
     app.add_post_transform(Tables)
     return {"parallel_read_safe": True}

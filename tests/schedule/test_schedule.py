@@ -113,7 +113,7 @@ class Times(SynchronousTestCase):
 class Page(SynchronousTestCase):
     def test_example(self) -> None:
         """The example of the page does what the page says."""
-        page = Path(__file__).parents[2] / "docs" / "reference" / "schedules.md"
+        page = Path(__file__).parents[2] / "docs" / "api" / "schedule.md"
         result = doctest.testfile(str(page), module_relative=False)
         self.assertEqual((result.failed, result.attempted > 0), (0, True))
 
