@@ -3,56 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import tzlocal
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from jobd.access import Access, IPeer, identify
 from jobd.endpoints import endpoint_description
-from jobd.jobs import processes
 from jobd.jobs.adoption import Reaper, become_subreaper
 from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.clock import SystemClock
 from jobd.jobs.errors import JobError
+from jobd.jobs.processes import seal_inherited
 from jobd.logs import trace_to_stderr, use_log_level
-from jobd.metrics import ninep_metrics
 from jobd.ninep.poller import poller_of
 from jobd.ninep.protocol import NinepFactory
 from jobd.service import JobService
-
-NO_ZONE = "the local time zone has no IANA name: set TZ to one, such as TZ=Europe/Berlin"
+from jobd.systemd import Notifier
+from jobd.zone import ZoneError
 
 NO_TLS = "TLS is not installed: pip install 'jobd[tls]'"
+
+STOP_SECONDS = 60.0
+"""How long a stop may take beside the waiting for runs: its commits, on a slow disk."""
 
 
 class StartError(Exception):
     """The daemon can't start; `str()` says why in one line."""
-
-
-def local_zone() -> str:
-    """The IANA name of this machine's time zone; `StartError` where it can't be found out."""
-    try:
-        name = tzlocal.get_localzone_name()
-        zone = ZoneInfo(name)
-    except (LookupError, ValueError, TypeError, OSError):
-        raise StartError(NO_ZONE) from None
-    now = time.time()
-    for moment in (now, now + 182 * 86400):
-        offset = datetime.fromtimestamp(moment, zone).utcoffset()
-        if offset is None or offset.total_seconds() != time.localtime(moment).tm_gmtoff:
-            raise StartError(NO_ZONE)
-    return name
 
 
 class Daemon(MultiService):
@@ -71,8 +55,11 @@ class Daemon(MultiService):
         self._options = options
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
-        self._factory: NinepFactory | None = None
-        self._stop_reaping: Callable[[], object] = lambda: None
+        self._inherited: list[Any] = []
+        self._manager = Notifier(os.environ)
+        self._ticking: list[Callable[[], object]] = []
+        self.on_hangup: list[Callable[[], object]] = []
+        """What else SIGHUP has read or opened anew."""
 
     def startService(self) -> None:
         """Listen, then open the store and load the jobs: nothing runs in a daemon that can't be reached."""
@@ -92,57 +79,90 @@ class Daemon(MultiService):
             raise StartError(
                 "it runs as two users at once: twistd's --euid keeps root at hand, --uid does not"
             )
-        processes.seal_inherited()
-        jobs = JobService(
-            self._reactor,
-            options["dbdir"],
-            access=Access(anonymous=options["anonymous"]),
-            spawner=processes.PosixSpawner(self._reactor)
-            if processes.available()
-            else processes.SetsidSpawner(self._reactor),
-            zone=local_zone(),
-            max_runs=options["max-runs"],
-            stop_wait=options["stop-wait"],
-            jobs_mode=options["jobs-mode"],
-            max_jobs=options["max-jobs-per-user"],
-            cgroups=Cgroups.find(),
-        )
+        seal_inherited()
+        try:
+            jobs = JobService(
+                self._reactor,
+                options["dbdir"],
+                access=Access(anonymous=options["anonymous"]),
+                max_runs=options["max-runs"],
+                stop_wait=options["stop-wait"],
+                jobs_mode=options["jobs-mode"],
+                max_jobs=options["max-jobs-per-user"],
+                cgroups=Cgroups.find(),
+            )
+        except ZoneError as error:
+            raise StartError(str(error)) from None
         self.addService(jobs)
         if options["anonymous"] is not None and options["anonymous"].uid == 0:
             self.log.critical("--anonymous root: whoever reaches it runs commands as root")
         certified = self._certified()
-        self._factory = factory = NinepFactory(
-            None,
+        factory = jobs.factory(
             identify=lambda transport: identify(transport, options["trust-tcp"], certified),
             limits=options["limits"],
             trace=trace_to_stderr if options["debug"] else None,
             poller=poller_of(self._reactor),
         )
-        jobs.metrics.append(lambda: ninep_metrics(factory))
         for address in options["fsaddr"]:
             self._listen(address, factory)
         try:
             super().startService()
         except JobError as error:
             raise StartError(f"--dbdir {error}") from None
-        # No connection is accepted before the reactor has its turn.
-        factory.filesystem = jobs.filesystem
         self._adopt_orphans()
+        self._heed_hangup(jobs)
+        self._tell_manager(jobs)
 
     def _adopt_orphans(self) -> None:
         """Wait for whatever runs leave behind, as init would: no zombies, and a run can be ended whole."""
         if become_subreaper():
-            self._stop_reaping = SystemClock(self._reactor).every_second(Reaper().sweep)
+            self._every_second(Reaper().sweep)
+
+    def _heed_hangup(self, jobs: JobService) -> None:
+        """Have SIGHUP open files anew; where we were started on a terminal, whose end it tells, end too."""
+
+        def reread() -> None:
+            self._manager.reloading()
+            for each in self.on_hangup:
+                each()
+            time.tzset()
+            jobs.reread_zones()
+            self.log.info("SIGHUP: the log and the rules of time zones are read anew")
+            self._manager.ready()
+
+        meaning = self._reactor.stop if any(map(os.isatty, range(3))) else reread
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(meaning))
+
+    def _tell_manager(self, jobs: JobService) -> None:
+        """Tell the service manager, if there is one, that we serve, and every second how we stand."""
+        if not self._manager.heard:
+            return
+
+        def tell() -> None:
+            paused = ", paused" if jobs.table.paused else ""
+            self._manager.alive(f"{len(jobs.table)} jobs, {len(jobs.runner.running)} runs{paused}")
+
+        self._reactor.callWhenRunning(self._manager.ready)
+        self._every_second(tell)
+
+    def _every_second(self, function: Callable[[], object]) -> None:
+        self._ticking.append(SystemClock(self._reactor).every_second(function))
 
     def stopService(self) -> Deferred[Any]:
-        """Listen no more and end the connections, then stop the jobs."""
-        self._stop_reaping()
+        """Listen no more, then stop the jobs."""
+        self._manager.stopping(self._options["stop-wait"] + STOP_SECONDS)
+        for port in self._inherited:
+            # It goes on listening: who comes now waits for the next daemon. Twisted would unlink its path.
+            port.stopReading()
         closed = gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
-        for connection in tuple(self._factory.connections) if self._factory is not None else ():
-            connection.transport.abortConnection()
-        # Connections end in the reactor's next turn, and what they had open is closed then.
-        closed.addCallback(lambda _: deferLater(self._reactor, 0))
-        return closed.addCallback(lambda _: maybeDeferred(super(Daemon, self).stopService))
+        stopped = closed.addCallback(lambda _: maybeDeferred(super(Daemon, self).stopService))
+        # While we wait for runs, they leave orphans, and the manager wants to hear of us.
+        return stopped.addBoth(self._stop_ticking)
+
+    def _stop_ticking(self, result: object) -> object:
+        for stop in self._ticking:
+            stop()
+        return result
 
     def _certified(self) -> Callable[[Any, str], IPeer] | None:
         """What makes the peer of a TLS transport; None where nobody has said whom certificates are."""
@@ -177,7 +197,8 @@ class Daemon(MultiService):
             raise StartError(f"--fsaddr {address}: {_reason(error)}") from None
         # An endpoint listens at once, or fails at once.
         refused: list[BaseException] = []
-        listening.addCallbacks(self._ports.append, lambda failure: refused.append(failure.value))
+        ports = self._inherited if address.startswith("systemd:") else self._ports
+        listening.addCallbacks(ports.append, lambda failure: refused.append(failure.value))
         if refused:
             raise StartError(f"--fsaddr {address}: {_reason(refused[0])}")
 

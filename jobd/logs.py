@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import IO
 
 from twisted.logger import (
     FilteringLogObserver,
     InvalidLogLevelError,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     LogPublisher,
     globalLogPublisher,
 )
+
+_log = Logger("jobd.logs")
 
 
 def parse_log_level(text: str) -> LogLevelFilterPredicate:
@@ -50,6 +55,27 @@ def use_log_level(predicate: LogLevelFilterPredicate) -> None:
         if not isinstance(observer, (_Filtered, LogPublisher)):
             globalLogPublisher.removeObserver(observer)
             globalLogPublisher.addObserver(_Filtered(observer, [predicate]))
+
+
+def open_log(path: str) -> IO[str]:
+    """The file at PATH, to append a log to; OSError where there can be none."""
+    # A log may tell of commands, and is not for everybody.
+    return open(
+        os.path.abspath(path),
+        "a",
+        encoding="utf-8",
+        errors="backslashreplace",
+        opener=lambda name, flags: os.open(name, flags, 0o640),
+    )
+
+
+def reopen_log(log: IO[str]) -> None:
+    """Go on in the file of the name of LOG, which was moved away; as before, where there can be none."""
+    try:
+        with open_log(log.name) as new:
+            os.dup2(new.fileno(), log.fileno(), inheritable=False)
+    except OSError as error:
+        _log.error("{path}: {why}; the log goes on in the old file", path=log.name, why=error.strerror)
 
 
 def trace_to_stderr(line: str) -> None:

@@ -93,6 +93,7 @@ class JobService(Service):
         max_jobs: int | None = None,
         clock: IClock | None = None,
         processes: ProcessTable | None = None,
+        launcher: Launcher | None = None,
         cgroups: Cgroups | None = None,
         open_store: Callable[[], Store] | None = None,
         in_thread: Callable[[Callable[[], object]], Deferred[Any]] | None = None,
@@ -108,8 +109,8 @@ class JobService(Service):
         MAX_JOBS how many jobs a user other than root may have; JOBS_MODE the mode of a new job's directory.
         STOP_WAIT is how many seconds a stop waits for runs in progress.  With CGROUPS each run has one.
 
-        The rest is for tests: CLOCK, the table of PROCESSES, what opens the store, and IN_THREAD, which calls
-        what would block somewhere else.
+        The rest is for tests: CLOCK, the table of PROCESSES, the LAUNCHER, which knows the accounts of this
+        machine, what opens the store, and IN_THREAD, which calls what would block somewhere else.
         """
         self._reactor = reactor
         self._directory = directory
@@ -126,6 +127,7 @@ class JobService(Service):
         self._max_jobs = max_jobs
         self._clock = clock or SystemClock(reactor)
         self._processes = processes
+        self._launcher = launcher
         self._cgroups = cgroups
         self._open_store = open_store or self._open_default_store
         self.jobs = Jobs(self)
@@ -187,7 +189,7 @@ class JobService(Service):
             "alarms": self._alarms,
             "reactor": self._reactor,
             "journal": self.journal,
-            "launcher": Launcher(Here.look()),
+            "launcher": self._launcher or Launcher(Here.look()),
             "spawner": self._spawner,
             "processes": self.processes,
         }

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from twisted.application.service import IService
 from twisted.python import usage
 
 import jobd
@@ -19,6 +18,7 @@ from jobd.logs import parse_log_level
 from jobd.ninep.limits import Limits
 from jobd.schedule.durations import parse_duration
 from jobd.service import default_max_runs
+from jobd.systemd import inherited_addresses
 
 ADDRESS = "0.0.0.0:5640"
 TRUST_TCP = ("all", "users", "none")
@@ -143,7 +143,8 @@ class Options(usage.Options):
 
     def opt_fsaddr(self, address: str) -> None:
         """Where the file service listens: host:port, :port, [::1]:port or a Twisted endpoint such as
-        unix:/run/jobd.sock; may be given more than once. [default: 0.0.0.0:5640]
+        unix:/run/jobd.sock; may be given more than once. [default: the sockets that systemd hands over,
+        else 0.0.0.0:5640]
         """
         _checked("fsaddr", address, endpoint_description)
         self["fsaddr"].append(address)
@@ -155,7 +156,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Check what can be checked before anything starts."""
-        self["fsaddr"] = self["fsaddr"] or [ADDRESS]
+        self["fsaddr"] = self["fsaddr"] or _inherited() or [ADDRESS]
         self["dbdir"] = os.path.abspath(self["dbdir"] or default_directory())
         self["log-level"] = _checked("log-level", self["log-level"], parse_log_level)
         self["stop-wait"] = _checked("stop-wait", self["stop-wait"], parse_duration)
@@ -193,6 +194,13 @@ class Options(usage.Options):
             self[option] = os.path.abspath(self[option])
 
 
+def _inherited() -> list[str]:
+    try:
+        return inherited_addresses()
+    except (ValueError, OSError) as error:
+        raise usage.UsageError(f"LISTEN_FDS: {error}") from None
+
+
 def _checked(option: str, text: str, parse: Any) -> Any:
     try:
         return parse(text)
@@ -219,7 +227,7 @@ def _trust(text: str) -> str:
     return text
 
 
-def makeService(options: Options) -> IService:
+def makeService(options: Options) -> Daemon:
     """What `twistd jobd` runs."""
     from twisted.internet import reactor
 

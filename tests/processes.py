@@ -101,9 +101,16 @@ class ProcessTest(SynchronousTestCase):
         return [*fsaddr, "--dbdir", str(self.state)]
 
     def start(
-        self, command: Sequence[str], *options: str, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        files: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """A process that runs COMMAND with OPTIONS, its output in `log`; ENVIRONMENT is added to ours."""
+        """A process that runs COMMAND with OPTIONS, its output in `log`; ENVIRONMENT is added to ours.
+
+        It inherits FILES, under their numbers.
+        """
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [*command, *options],
@@ -113,6 +120,7 @@ class ProcessTest(SynchronousTestCase):
                 cwd=self.directory,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "TZ": "UTC", **(environment or {})},
                 start_new_session=True,
+                pass_fds=files,
             )
         self.addCleanup(end, process)
         return process
