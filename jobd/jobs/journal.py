@@ -171,8 +171,10 @@ class Journal:
 
     def _audit(self, kind: str, pairs: list[tuple[str, object]]) -> None:
         """A change that somebody made: the log of the daemon tells of it too."""
-        self._event(kind, pairs)
-        self.log.info("{change}", change=f"{kind} {attributes(pairs)}")
+        self.log.info("{change}", change=self._event(kind, pairs))
 
-    def _event(self, kind: str, pairs: list[tuple[str, object]], now_ns: int | None = None) -> None:
-        self.events.append(stamp(now_ns or self._clock.now_ns()) + f"{kind} {attributes(pairs)}\n".encode())
+    def _event(self, kind: str, pairs: list[tuple[str, object]], now_ns: int | None = None) -> str:
+        """Put a line into `/events`; what it says."""
+        text = f"{kind} {attributes(pairs)}"
+        self.events.append(stamp(now_ns or self._clock.now_ns()) + text.encode() + b"\n")
+        return text

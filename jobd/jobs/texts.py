@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from errno import EINVAL
+from functools import lru_cache
 from typing import NamedTuple
 
 from jobd.jobs.errors import JobError
@@ -107,6 +108,10 @@ def stamp(now_ns: int) -> bytes:
     Nanoseconds always have nine digits, so that the columns stand.
     """
     seconds, nanoseconds = divmod(now_ns, 1_000_000_000)
-    local = time.localtime(seconds)
-    date, zone = time.strftime("%Y-%m-%d %H:%M:%S", local), time.strftime("%z %Z", local)
-    return f"{date}.{nanoseconds:09d} {zone}:".encode()
+    return _stamp_of(seconds) % nanoseconds
+
+
+@lru_cache(maxsize=16)
+def _stamp_of(seconds: int) -> bytes:
+    """The stamps of one second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S.%%09d %z %Z:", time.localtime(seconds)).encode()
