@@ -14,6 +14,9 @@ copyright = ""
 today_fmt = "%Y-%m-%d"
 version = release = jobd.__version__
 
+# Shells continue lines with quotes that the highlighter takes for the beginning of a string.
+suppress_warnings = ["misc.highlighting_failure"]
+
 extensions = ["myst_parser", "sphinx.ext.autodoc", "api", "manual"]
 exclude_patterns = ["_ext"]
 
@@ -47,7 +50,7 @@ nitpick_ignore_regex = [
     # What other packages define; the 9P messages, of which there is nothing to say; the program's own.
     ("py:class", r".*(twisted|zope|collections\.abc|contextlib|datetime|socket|struct|unittest)\..*"),
     ("py:class", r"jobd\.ninep\.messages\.[TR][a-z]+"),
-    ("py:class", r"jobd\.(jobs\.(index|records|store|writer)|ninep\.(client_session|session))\..*|Run"),
+    ("py:class", r"jobd\.(jobs\.(?!clock|errors|options)|tree|ninep\.(client_session|session)).*|Run|datetime"),
     ("py:class", r"(.*\.)?_[A-Z].*"),
 ]
 
