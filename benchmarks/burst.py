@@ -30,7 +30,8 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import react
 
-from jobd.jobs.launch import Account, Command, Here
+from jobd.jobs.here import Here
+from jobd.jobs.launch import Account, Command
 from jobd.jobs.processes import PosixSpawner, SetsidSpawner, seal_inherited
 
 C_PROGRAM = r"""
@@ -147,8 +148,8 @@ def compile_c(directory: str) -> str | None:
 def ways(count: int, directory: str) -> dict[str, Callable[[], Any]]:
     null = os.open(os.devnull, os.O_RDWR)
     standard = {0: null, 1: null, 2: null}
-    here = Here.look()
-    posix = PosixSpawner(reactor)
+    here = Here.at_home()
+    posix = PosixSpawner(reactor, here)
 
     def plain(spawner: Any, files: Any = standard) -> Callable[[ProcessProtocol], None]:
         args = ["/bin/sh", "-c", "true"]

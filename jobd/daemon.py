@@ -21,11 +21,12 @@ from jobd.jobs.adoption import Reaper, become_subreaper
 from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.clock import SystemClock
 from jobd.jobs.errors import JobError
+from jobd.jobs.here import Here
 from jobd.jobs.processes import seal_inherited
 from jobd.logs import trace_to_stderr, use_log_level
 from jobd.ninep.poller import poller_of
 from jobd.ninep.protocol import NinepFactory
-from jobd.service import JobService
+from jobd.service import JobService, default_spawner
 from jobd.systemd import Notifier
 from jobd.zone import ZoneError
 
@@ -85,6 +86,7 @@ class Daemon(MultiService):
                 self._reactor,
                 options["dbdir"],
                 access=Access(anonymous=options["anonymous"]),
+                spawner=default_spawner(self._reactor, Here.at_home()),
                 max_runs=options["max-runs"],
                 stop_wait=options["stop-wait"],
                 jobs_mode=options["jobs-mode"],

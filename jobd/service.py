@@ -28,10 +28,11 @@ from jobd.jobs.callables import Call, Callables
 from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.clock import Alarms, IClock, SystemClock
 from jobd.jobs.errors import JobError
+from jobd.jobs.here import Here
 from jobd.jobs.history import History
 from jobd.jobs.job import Job
 from jobd.jobs.journal import Journal
-from jobd.jobs.launch import Here, Launcher
+from jobd.jobs.launch import Launcher
 from jobd.jobs.legacy import LegacyJob, read_jobs_db
 from jobd.jobs.metrics import metrics_text
 from jobd.jobs.on_failure import OnFailure
@@ -61,9 +62,9 @@ def default_max_runs() -> int:
     return max(64, 8 * (os.cpu_count() or 1))
 
 
-def default_spawner(reactor: Any) -> Any:
-    """What starts processes best on this platform."""
-    return PosixSpawner(reactor) if available() else SetsidSpawner(reactor)
+def default_spawner(reactor: Any, here: Here | None = None) -> Any:
+    """What starts processes best on this platform: HERE, if it can, and else where we are."""
+    return PosixSpawner(reactor, here) if available() else SetsidSpawner(reactor)
 
 
 class JobService(Service):
@@ -189,7 +190,7 @@ class JobService(Service):
             "alarms": self._alarms,
             "reactor": self._reactor,
             "journal": self.journal,
-            "launcher": self._launcher or Launcher(Here.look()),
+            "launcher": self._launcher or Launcher(Here.of(self._spawner)),
             "spawner": self._spawner,
             "processes": self.processes,
         }

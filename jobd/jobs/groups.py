@@ -28,6 +28,8 @@ from jobd.jobs.cgroups import Cgroups
 
 MARK = "JOBD_RUN_ID"
 
+STAT_LENGTH = 4096
+"""Bytes, more than any /proc/PID/stat has: 51 numbers and a name of 64 bytes at most."""
 SWEEP_EVERY = 0.05
 """Seconds between two sweeps."""
 SWEEPS = 100
@@ -70,10 +72,15 @@ def boot_id() -> str:
 def entry(pid: int) -> Entry | None:
     """What /proc has of PID; None where there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return None
+    try:
+        fields = os.read(fd, STAT_LENGTH).rpartition(b")")[2].split()
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(fd)
     return Entry(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
 
 

@@ -2,8 +2,8 @@
 
 What runs in the end is exactly `[shell, "-c", command]`, with exactly the environment that was made for it;
 a command that is longer than Linux lets an argument be is a script in memory instead.
-Where the daemon's own user, directory and umask will do, that is started directly.  Otherwise a chain of
-exec leads there, in which no process forks the daemon:
+Where the user is the daemon's and nothing but the usual is asked for (`jobd.jobs.here`), that is started
+directly.  Otherwise a chain of exec leads there, in which no process forks the daemon:
 
     setpriv                                where another user is to be become; it has no environment
     /bin/sh, a script from a memfd         directory, umask, limits, environment
@@ -27,9 +27,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import EPERM
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobd.jobs.errors import JobError
+from jobd.jobs.here import USUAL_UMASK, Here
 from jobd.jobs.shadow import why_unusable
 from jobd.jobs.texts import instant
 
@@ -44,6 +46,8 @@ LONGEST_ARGUMENT = 131_071
 NO_ID = 0xFFFFFFFF
 """(uid_t)-1: setresuid(2) takes it for "leave it as it is", which is root."""
 DAY = 86400
+FRESH = 1.0
+"""Seconds for which an account counts as it was found."""
 
 SHELL_OWNED = frozenset({"PWD", "OLDPWD", "SHLVL", "OPTIND", "LINENO", "PPID", "UID", "EUID", "_"})
 """Variables that a shell sets for itself, whatever it is given; some it lets nobody set. Never handed on."""
@@ -78,28 +82,23 @@ def look_up(name: str) -> Account:
     return Account(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir or "/")
 
 
-class Here(NamedTuple):
-    """What a process inherits from the daemon, which changes none of it while it runs."""
+class RecentAccounts:
+    """`look_up`, asked anew once a second: a thousand jobs that are due at once have few owners."""
 
-    uid: int
-    directory: str
-    umask: int
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """NOW gives seconds that only grow."""
+        self._now = now
+        self._until = now()
+        self._known: dict[str, Account] = {}
 
-    @classmethod
-    def look(cls) -> Here:
-        """The facts of this process."""
-        return cls(os.geteuid(), os.getcwd(), _umask())
-
-
-def _umask() -> int:
-    """The umask of this process: to ask umask(2) would change it for a moment, for other threads too."""
-    try:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
-    except (OSError, StopIteration):  # no /proc, or a Linux before 4.7
-        umask = os.umask(0o077)
-        os.umask(umask)
-        return umask
+    def __call__(self, name: str) -> Account:
+        """As `look_up`."""
+        if self._now() >= self._until:
+            self._until = self._now() + FRESH
+            self._known.clear()
+        if name not in self._known:
+            self._known[name] = look_up(name)
+        return self._known[name]
 
 
 class Helpers(NamedTuple):
@@ -126,7 +125,7 @@ class Command:
     shell: str = "/bin/sh"
     account: Account | None = None
     """Whom to become; None is nobody else."""
-    umask: int = 0o022
+    umask: int = USUAL_UMASK
     nice: int = 0
     """Added to the daemon's own."""
     limits: Mapping[str, str] = field(default_factory=dict)
@@ -144,11 +143,13 @@ class Command:
     def _is_script(self) -> bool:
         return len(os.fsencode(self.text)) > LONGEST_ARGUMENT
 
-    @property
+    @cached_property
     def direct(self) -> bool:
-        """Whether the command needs nothing but what a process inherits from the daemon."""
+        """Whether the command needs nothing but what a process inherits."""
         inherits = (self.directory, self.umask) == (self.here.directory, self.here.umask)
-        return inherits and not self.account and not self.nice and not self.limits
+        plain = inherits and not self.account and not self.nice and not self.limits
+        # The script says on the run's output what keeps it out.
+        return plain and os.access(self.directory, os.X_OK)
 
     @property
     def argv(self) -> list[str]:
@@ -231,9 +232,7 @@ def spawn(spawner: Spawner, command: Command, protocol: Any, output: int) -> Any
 
     OSError where it can't be started.
     """
-    null = -1
     try:
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if command.account is not None:
             # So that it may open /dev/stderr by that name.
             os.fchown(output, command.account.uid, command.account.gid)
@@ -243,22 +242,26 @@ def spawn(spawner: Spawner, command: Command, protocol: Any, output: int) -> Any
                 command.argv[0],
                 command.argv,
                 command.environment,
-                childFDs={**files, 0: null, 1: output, 2: output},
+                childFDs={**files, 0: _nothing(), 1: output, 2: output},
             )
     finally:
         os.close(output)
-        if null >= 0:
-            os.close(null)
+
+
+@cache
+def _nothing() -> int:
+    """/dev/null, open for all that are started."""
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class Launcher:
-    """Makes the `Command` of each run, for a daemon that is what HERE says."""
+    """Makes the `Command` of each run, where what is started directly has what HERE says."""
 
     def __init__(
-        self, here: Here, look_up: Callable[[str], Account] = look_up, helpers: Helpers = HELPERS
+        self, here: Here, look_up: Callable[[str], Account] | None = None, helpers: Helpers = HELPERS
     ) -> None:
         self._here = here
-        self._look_up = look_up
+        self._look_up = look_up or RecentAccounts()
         self._helpers = helpers
 
     def command(self, job: Job, run: Run) -> Command:

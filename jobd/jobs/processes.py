@@ -16,6 +16,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, AnyStr, NamedTuple
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
@@ -24,6 +25,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from jobd.jobs.here import Here
 
 POLL = 0.1
 """Seconds between two looks at a process for which there was no descriptor left to make a pidfd of."""
@@ -79,8 +82,10 @@ class PosixSpawner:
     To be used in the reactor's thread.  REACTOR is an `IReactorFDSet` and `IReactorTime`.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, here: Here | None = None) -> None:
+        """HERE is where processes start, if not where we are."""
         self.reactor = reactor
+        self.here = here
 
     def spawnProcess(
         self,
@@ -107,7 +112,8 @@ class PosixSpawner:
             raise ValueError("posix_spawn sets no directory, user, group or terminal")
         if childFDs is None or not all(isinstance(ours, int) for ours in childFDs.values()):
             raise ValueError("childFDs must map each descriptor of the process to one of ours")
-        pid = _posix_spawn(executable, args, os.environ if env is None else env, childFDs)  # type: ignore[arg-type]
+        with nullcontext() if self.here is None else self.here.entered():
+            pid = _posix_spawn(executable, args, os.environ if env is None else env, childFDs)  # type: ignore[arg-type]
         return SpawnedProcess(self.reactor, pid, processProtocol)
 
 

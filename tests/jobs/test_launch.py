@@ -17,15 +17,18 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-from jobd.jobs import processes
+from jobd.jobs import launch, processes
 from jobd.jobs.errors import JobError
-from jobd.jobs.launch import Account, Command, Helpers, Here, Launcher, look_up
+from jobd.jobs.here import Here
+from jobd.jobs.launch import Account, Command, Helpers, Launcher, RecentAccounts, look_up
 from jobd.jobs.options import DEFAULTS
 from jobd.jobs.texts import MAX_COMMAND
 from tests.jobs.test_processes import Recorder
 
 ELSEWHERE = Here(uid=os.geteuid(), directory="/nowhere", umask=0o777)
 """A daemon in whose place nothing can be started directly."""
+HOME = os.path.realpath("/usr")
+"""A directory that is there, and not where we are."""
 STRANGER = Account("stranger", 54321, 54322, (54322, 54323), "/")
 
 # A "shell" that tells what it was started as, whatever its command is.
@@ -336,7 +339,7 @@ class LauncherTests(SynchronousTestCase):
             name="hello", owner="glenda", command="echo", options=DEFAULTS._replace(**options)
         )
         run: Any = SimpleNamespace(number=7, run_id="0123abcd", scheduled=1392133355)
-        account = Account("glenda", 1001, 100, (100, 27), "/home/glenda")
+        account = Account("glenda", 1001, 100, (100, 27), HOME)
         return Launcher(here, {"glenda": account}.__getitem__).command(job, run)
 
     def test_environment(self) -> None:
@@ -345,7 +348,7 @@ class LauncherTests(SynchronousTestCase):
         self.assertEqual(
             command.shown_environment,
             {
-                "HOME": "/home/glenda",
+                "HOME": HOME,
                 "LOGNAME": "glenda",
                 "USER": "glenda",
                 "SHELL": "/bin/sh",
@@ -399,7 +402,7 @@ class LauncherTests(SynchronousTestCase):
 
     def test_shortest_chain(self) -> None:
         """The shell is started itself just where directory, umask, nice and limits ask for nothing."""
-        home = Here(1001, "/home/glenda", 0o022)
+        home = Here(1001, HOME, 0o022)
         self.assertTrue(self.command(home).direct)
         self.assertEqual(self.command(home).environment["JOBD_RUN"], "7")
         for changed in ({"directory": "/"}, {"umask": 0o077}, {"nice": 1}, {"limit": {"core": "0"}}):
@@ -419,3 +422,23 @@ class LauncherTests(SynchronousTestCase):
         self.assertIn(account.gid, account.groups)
         with self.assertRaisesRegex(JobError, "there is no user no-such-user"):
             look_up("no-such-user")
+
+    def test_recent_accounts(self) -> None:
+        """An account is looked up again after a second, and not before; who is missing is asked for anew."""
+        now, asked = 0.0, []
+
+        def look_up(name: str) -> Account:
+            asked.append(name)
+            if name != "glenda":
+                raise JobError(EPERM, name)
+            return Account(name, 1001 + len(asked), 100, (100,), HOME)
+
+        self.patch(launch, "look_up", look_up)
+        accounts = RecentAccounts(lambda: now)
+        self.assertEqual([accounts("glenda").uid, accounts("glenda").uid], [1002, 1002])
+        for _ in range(2):
+            with self.assertRaises(JobError):
+                accounts("nobody")
+        now = 1.0
+        self.assertEqual(accounts("glenda").uid, 1005)
+        self.assertEqual(asked, ["glenda", "nobody", "nobody", "glenda"])
