@@ -1,0 +1,1 @@
+"""The units of packaging/systemd, as systemd has them."""
