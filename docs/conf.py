@@ -39,20 +39,22 @@ man_pages = [
 
 autoclass_content = "both"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
+autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 
 # A name in single backticks is a link where these pages have it, and code where not.
-default_role = "py:obj"
+default_role = "name"
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
-    # What other packages define; the 9P messages, of which there is nothing to say; the program's own.
+    # What other packages define.
     ("py:class", r".*(twisted|zope|collections\.abc|contextlib|datetime|socket|struct|unittest)\..*"),
-    ("py:class", r"jobd\.ninep\.messages\.[TR][a-z]+"),
-    ("py:class", r"jobd\.(jobs\.(?!clock|errors|options)|tree|ninep\.(client_session|session)).*"),
-    ("py:class", r"Run|datetime"),
-    ("py:class", r"(.*\.)?_[A-Z].*"),
+    # The 9P messages, of which there is nothing to say, and what is the program's own.
+    ("py:class", r"jobd\.ninep\.(messages\.[TR][a-z]+|client_session\..*|session\..*)"),
+    ("py:class", r"jobd\.(jobs\.(?!clock|errors|options)|schedule\.(expression|evaluator)|tree).*"),
+    ("py:class", r"(.*\.)?(_[A-Z].*|FakeWatch|Run|datetime)"),
 ]
 
 linkcheck_ignore = ["https?://.*"]

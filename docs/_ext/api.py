@@ -6,13 +6,15 @@ module, with their methods and attributes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from inspect import getdoc
 from typing import Any
 
-from docutils.nodes import Element, Node
+from docutils.nodes import Element, Node, literal, system_message
 from docutils.statemachine import StringList
+from docutils.utils import unescape
 from sphinx.application import Sphinx
 from sphinx.domains import ObjType
 from sphinx.domains.python import PyClasslike
@@ -22,6 +24,10 @@ from zope.interface import Interface
 from zope.interface.interface import InterfaceClass, Method
 
 INDENT = "    "
+INTERFACE = re.compile(r"<InterfaceClass ([\w.]+)>")
+NAME = re.compile(r"[A-Za-z][\w.]*")
+BY_ITSELF = ("Alias for field number", "Create new instance of")
+"""How the docstrings begin that Python makes for a NamedTuple."""
 
 
 class Interfaces(SphinxDirective):
@@ -81,13 +87,35 @@ def mark_code(lines: list[str]) -> None:
 
 def process(app: Sphinx, what: str, name: str, value: object, options: Any, lines: list[str]) -> None:
     """Prepare a docstring that autodoc has found."""
+    if lines and lines[0].startswith(BY_ITSELF):
+        lines.clear()
     mark_code(lines)
 
 
+def sign(
+    app: Sphinx, what: str, name: str, value: object, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Have types that are interfaces written as other types are."""
+    if not signature or not INTERFACE.search(signature + (returns or "")):
+        return None
+    return INTERFACE.sub(r"~\1", signature), returns and INTERFACE.sub(r"~\1", returns)
+
+
+def name_role(
+    role: str, rawtext: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = ()
+) -> tuple[list[Node], list[system_message]]:
+    """What stands in single backticks: a link where it is the name of something told here, else code."""
+    text = unescape(text)
+    if not NAME.fullmatch(text):
+        return [literal(rawtext, text)], []
+    link = inliner.document.settings.env.get_domain("py").role("obj")
+    # Behind a dot it is looked for in all modules.
+    return link("py:obj", rawtext, f".{text}" if text[0].isupper() else text, lineno, inliner)
+
+
 def skip(app: Sphinx, what: str, name: str, value: object, skipped: bool, options: Any) -> bool | None:
-    """Whether autodoc leaves a member out: interfaces, and fields of tuples of which nothing is said."""
-    doc = getattr(value, "__doc__", None) or ""
-    return True if isinstance(value, InterfaceClass) or doc.startswith("Alias for field number") else None
+    """Whether autodoc leaves a member out: interfaces, which are shown by themselves."""
+    return True if isinstance(value, InterfaceClass) else None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -95,6 +123,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.registry.domains["py"].object_types["interface"] = ObjType("interface", "class", "obj")
     app.add_directive_to_domain("py", "interface", PyClasslike)
     app.add_directive("interfaces", Interfaces)
+    app.add_role("name", name_role)
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", sign)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}

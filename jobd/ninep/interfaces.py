@@ -146,7 +146,7 @@ class INode(Interface):
     qid = Attribute("Its `Qid`; cheap, since every walk asks.")
 
     def stat() -> Any:
-        """Its `jobd.ninep.messages.Stat`, or a Deferred.
+        """Its `jobd.ninep.stat.Stat`, or a Deferred.
 
         The same object for as long as nothing changed spares packing it again.
         """

@@ -13,9 +13,10 @@ class Limits(NamedTuple):
     fids: int = 1 << 16
     """A Linux client holds one for each user and each open file, other kernels one for each cached name."""
     requests: int = 1 << 10
-    """Requests that wait at once. Each blocked process of a client is one."""
+    """Requests that wait at once; EAGAIN beyond. Each blocked process of a client is one."""
     waiting_bytes: int = 1 << 26
-    """The counts of all reads that wait, together: what their replies can come to if all end at once."""
+    """The counts of all reads that wait, together: what their replies can come to if all end at once; EAGAIN
+    beyond."""
     reply_bytes: int = 1 << 16
     """Replies made before those made are sent, and the peer must read some. More to join and send at once
     than stays in a processor's cache takes twice the time."""
