@@ -33,7 +33,6 @@ host env -i %s bash /run/commands 2>&1
 
 PRELUDE = r"""
 cd /run/home
-sudo() { "$@"; }
 ls() { command ls -C "$@"; }    # as at a terminal
 until_lines() {
     until [ "$(wc -l <"$1")" -ge "$2" ]; do sleep 0.1; done
@@ -55,13 +54,15 @@ def outputs(
     script = [PRELUDE]
     for block in blocks:
         if "file" in block.marks:
-            script.append(f"cat >{block.marks['file']} <<'END-OF-FILE'\n{block.text}END-OF-FILE")
+            script.append(f"cat >{block.marks['file']} <<'END-OF-FILE'\n{block.text}END-OF-FILE\n")
         for number, command in enumerate(block.commands, 1):
             text, lines = command.text, len(command.shown)
-            if command.shown and command.shown[-1] == INTERRUPT:
+            if text == INTERRUPT:
+                text = "kill $daemon; wait $daemon"
+            elif command.shown and command.shown[-1] == INTERRUPT:
                 text = f"follow {lines - 1} {text}"
             elif "terminal" in block.marks and number == len(block.commands):
-                text = f"{text} >/run/log 2>&1 & until_lines /run/log {lines}; cat /run/log"
+                text = f"{text} >/run/log 2>&1 & daemon=$!; until_lines /run/log {lines}; cat /run/log"
             script += [text, f"echo {NEXT}"]
     words = " ".join(shlex.quote(f"{name}={value}") for name, value in environment.items())
     result = guest.run(SCRIPT % (replace("\n".join(script)), words), port, timeout=3 * TIMEOUT)

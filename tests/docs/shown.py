@@ -7,8 +7,9 @@ import re
 ANY_LINES = "..."
 """A line that stands for any number of lines."""
 
-_TIME = r"\d{4}-\d\d-\d\d[ T][\d:.]+(?:Z| ?[+-]\d{4}(?: [A-Z]{2,5})?| [A-Z]{2,5})?"
+_TIME = r"\d{4}[.-]\d\d[.-]\d\d(?:[ T][\d:.]+(?:Z| ?[+-]\d{4}(?: [A-Z]{2,5})?| [A-Z]{2,5})?)?"
 _COUNT = r"\d+ (?:second|minute|hour|day|week|month|year)s?"
+_LS_TIME = r"\b[A-Z][a-z]{2} [ \d]\d \d\d:\d\d\b"
 _WEEKDAY = r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b"
 
 # What a word looks like on a page, and what may stand there instead. A pattern has no groups that count.
@@ -16,6 +17,7 @@ VARIES = (
     (_TIME, _TIME),
     (rf"in {_COUNT}|{_COUNT} ago|\bnow\b", rf"(?:in {_COUNT}|{_COUNT} ago|now)"),
     (_WEEKDAY, _WEEKDAY),
+    (_LS_TIME, _LS_TIME),
     # Seconds, and what a run has cost.
     (r"\b\d+\.\d+s\b", r"\d+\.\d+s"),
     (r"(?<=\bcpu=)[\d.]+|(?<=\bmaxrss=)\d+", r"[\d.]+"),

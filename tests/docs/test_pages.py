@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import shutil
 from unittest import SkipTest
 
@@ -10,11 +12,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.daemon import ROOT
 from tests.docs.page import Block, read_page
 from tests.docs.walk import Walk
+from tests.optional import lacking
+from tests.security import ALICE
 
 # What no test runs. Why not stands beside it in the page.
 NOT_RUN = {
     "README": ["python3 -m venv .venv && .venv/bin/pip install ."],
     "tutorial": ["python3 -m venv .venv", ".venv/bin/pip install ."],
+    "mount": [
+        "ssh -N -L 127.0.0.1:5641:127.0.0.1:5640 glenda@server.example",
+        "sudo mount -t 9p -o trans=tcp,port=5641 127.0.0.1 /mnt",
+        "mkdir -p ~/jobd",
+        "9pfuse 'tcp!127.0.0.1!5640' ~/jobd",
+        "cat ~/jobd/version",
+        "fusermount -u ~/jobd",
+    ],
+    "tls": ["pip install 'jobd[tls]'"],
 }
 
 
@@ -36,6 +49,26 @@ class WalkTest(SynchronousTestCase):
         """docs/tutorial.md, from a shell that doesn't know jobd yet."""
         Walk(self, ROOT / "docs/tutorial.md", installed=False).go()
 
+    def test_backup(self) -> None:
+        """docs/howto/backup.md."""
+        Walk(self, ROOT / "docs/howto/backup.md").go()
+
+    def test_mount(self) -> None:
+        """docs/howto/mount.md, with a jobd in the guest, so that all is one machine."""
+        Walk(self, ROOT / "docs/howto/mount.md", user=ALICE).go()
+
+    def test_monitoring(self) -> None:
+        """docs/howto/monitoring.md, whose mails nobody gets where there is no mail."""
+        Walk(self, ROOT / "docs/howto/monitoring.md").go()
+
+    def test_tls(self) -> None:
+        """docs/howto/tls.md, where glenda is another user than the daemon's if that can be."""
+        for program in ("openssl", "stunnel"):
+            if shutil.which(program) is None:
+                lacking(program)
+        user = ALICE if os.geteuid() == 0 else getpass.getuser()
+        Walk(self, ROOT / "docs/howto/tls.md", user=user).go()
+
 
 class MarksTest(SynchronousTestCase):
     """What the walks leave out."""
@@ -54,6 +87,13 @@ class MarksTest(SynchronousTestCase):
             if marked:
                 found[name] = [command.text for block in marked for command in block.commands]
         self.assertEqual(found, NOT_RUN)
+
+    def test_directories(self) -> None:
+        """Each jobd that a page starts has a directory of the page's own."""
+        for name, blocks in pages().items():
+            for command in (command.text for block in blocks for command in block.commands):
+                if "--fsaddr" in command:
+                    self.assertIn(" --dbdir ./", command, name)
 
     def test_programs(self) -> None:
         """The programs are here without which a walk leaves some commands out."""

@@ -23,11 +23,20 @@ from tests.guest.machine import SERVER
 PORTS = ("5640", "5641")
 """The ports of the pages. Other ones stand for them."""
 
+SERVER_OF_PAGES = "server.example"
+USER_OF_PAGES = "glenda"
+
 PERIOD, MARGIN = 300, 20
 """Seconds. No walk begins so little before the next PERIOD: a page's jobs that fall due each five minutes are
 not meant to do so while one reads it."""
 
 PROGRAMS = {"jobd": "jobd.__main__", "jobctl": "jobd.cli.main"}
+
+SUDO = """#!/bin/sh
+[ "$1" = -u ] || exec "$@"
+user=$2; shift 2
+exec setpriv --reuid="$user" --regid="$user" --clear-groups -- "$@"
+"""
 
 PROGRAM = """#!/bin/sh
 PYTHONPATH={root} exec {python} -c 'from {module} import main; main()' "$@"
@@ -37,41 +46,42 @@ PYTHONPATH={root} exec {python} -c 'from {module} import main; main()' "$@"
 class Walk:
     """A walk through the page at PATH, in a directory of its own.
 
-    INSTALLED is whether a shell finds jobd there from the start; else `. .venv/bin/activate` makes it so.
+    INSTALLED is whether a shell finds jobd from the start; else `. .venv/bin/activate` makes it so. USER
+    is who glenda is; if nobody, that name is anybody's.
     """
 
-    def __init__(self, test: unittest.TestCase, path: Path, *, installed: bool = True) -> None:
+    def __init__(
+        self, test: unittest.TestCase, path: Path, *, installed: bool = True, user: str | None = None
+    ) -> None:
         self._test = test
         self._path = path
         self._blocks = read_page(path)
-        self.left_out: list[str] = []
-        """The programs that are not here, and what needs them."""
+        self._user = user or USER_OF_PAGES
         self._directory = Path(tempfile.mkdtemp(prefix="jobd-docs-"))
         test.addCleanup(shutil.rmtree, self._directory, ignore_errors=True)
         self._directory.chmod(0o755)
-        self._programs = self._directory / ".venv" / "bin"
-        self._install()
+        programs = self._directory / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        (programs / "activate").write_text(f"PATH={programs}:$PATH\n")
+        for name, module in PROGRAMS.items():
+            _make_program(programs / name, PROGRAM.format(root=ROOT, python=sys.executable, module=module))
+        others = self._directory / "bin"
+        others.mkdir()
+        _make_program(others / "sudo", SUDO)
         ports = {port: str(free_port()) for port in PORTS}
-        self._ports = re.compile(rf"\b({'|'.join(PORTS)})\b"), ports
+        self._port = ports[PORTS[0]]
+        self._stand_ins = ports | {f"{SERVER_OF_PAGES}:": "127.0.0.1:", USER_OF_PAGES: self._user}
         self._environment = {
             "HOME": str(self._directory),
-            "PATH": os.environ["PATH"],
-            "JOBD_ADDR": f"127.0.0.1:{ports['5640']}",
+            "PATH": f"{others}:{os.environ['PATH']}",
+            "JOBD_ADDR": f"127.0.0.1:{self._port}",
             "NO_COLOR": "1",
             "TZ": "Europe/Berlin",
             "LC_ALL": "C.UTF-8",
         }
         if installed:
-            self._environment["PATH"] = f"{self._programs}:{self._environment['PATH']}"
+            self._environment["PATH"] = f"{programs}:{self._environment['PATH']}"
         self._terminals: dict[str, Terminal] = {}
-
-    def _install(self) -> None:
-        self._programs.mkdir(parents=True)
-        (self._programs / "activate").write_text(f"PATH={self._programs}:$PATH\n")
-        for name, module in PROGRAMS.items():
-            program = self._programs / name
-            program.write_text(PROGRAM.format(root=ROOT, python=sys.executable, module=module))
-            program.chmod(0o755)
 
     def go(self) -> None:
         """Type all that is to be run. AssertionError where something else is printed than shown."""
@@ -89,9 +99,7 @@ class Walk:
         blocks = []
         for block in self._blocks:
             program = block.marks.get("needs")
-            if program is not None and shutil.which(program) is None:
-                self.left_out.append(f"{self._path.name}:{block.line} needs {program}")
-            elif "not run" not in block.marks:
+            if "not run" not in block.marks and (program is None or shutil.which(program)):
                 blocks.append(block)
         return blocks
 
@@ -123,30 +131,36 @@ class Walk:
     def _mount(self, blocks: Sequence[Block]) -> None:
         """Type BLOCKS in a guest, which has the jobd of this walk, or one that the blocks start."""
         mounted.guest.require()
-        here = next((port for name in self._terminals if name for port in [self._ports[1]["5640"]]), None)
         environment = dict(self._environment)
-        if here is None:
-            port = Daemon(self._test).port
-            del environment["JOBD_ADDR"]
-            said = mounted.outputs(blocks, port, str, environment)
+        if self._terminals:
+            environment["JOBD_ADDR"] = f"{SERVER}:{self._port}"
+            said = mounted.outputs(blocks, int(self._port), self._replaced_in_guest, environment)
         else:
-            environment["JOBD_ADDR"] = f"{SERVER}:{here}"
-            said = mounted.outputs(blocks, int(here), self._replaced_in_guest, environment)
+            del environment["JOBD_ADDR"]
+            said = mounted.outputs(blocks, Daemon(self._test).port, self._with_user, environment)
         commands = [(block, command) for block in blocks for command in block.commands]
         for (block, command), output in zip(commands, said, strict=True):
             self._compare(block, command, output)
 
     def _replaced(self, text: str) -> str:
-        words, ports = self._ports
-        return words.sub(lambda found: ports[found[1]], text)
+        words = "|".join(map(re.escape, self._stand_ins))
+        return re.sub(words, lambda found: self._stand_ins[found[0]], text)
+
+    def _with_user(self, text: str) -> str:
+        return text.replace(USER_OF_PAGES, self._user)
 
     def _replaced_in_guest(self, text: str) -> str:
         return self._replaced(text).replace("127.0.0.1", SERVER)
 
     def _compare(self, block: Block, command: Command, output: str) -> None:
-        shown = [line for line in command.shown if line != INTERRUPT]
+        shown = [self._with_user(line) for line in command.shown if line != INTERRUPT]
         if not pattern(shown).fullmatch(output):
             raise AssertionError(
                 f"{self._path.name}:{block.line}: $ {command.text}\n{output}where the page shows\n"
                 + "".join(f"{line}\n" for line in shown)
             )
+
+
+def _make_program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)

@@ -1,20 +1,19 @@
-"""docs/reference/access.md, done as it says: ssh and TLS, from an authority to a mount."""
+"""docs/howto/mount.md, from another machine through ssh: what tests/docs leaves to this."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from tests import guest
 from tests.daemon import ROOT, free_port
+from tests.docs.page import read_page
 from tests.optional import lacking
 from tests.security import ALICE, Client, Jobd, SecurityTest, uid_of, wait_until
 
-PAGE = ROOT / "docs" / "reference" / "access.md"
+PAGE = ROOT / "docs" / "howto" / "mount.md"
 
 SESSION = """
 cd /mnt
@@ -29,14 +28,8 @@ LOCAL = 1000
 """The number of the guest's user, who has another one here, or none."""
 
 
-def blocks(section: str) -> list[tuple[str, str]]:
-    """The examples of a SECTION of the page: what each is for, and its text."""
-    text = PAGE.read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^```\w+ (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-class HowToTest(SecurityTest):
-    """Each step of the page."""
+class SshTest(SecurityTest):
+    """The section Through ssh."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -47,12 +40,6 @@ class HowToTest(SecurityTest):
     def step(self, text: str) -> None:
         """Have a shell do a step, in the directory of this test."""
         subprocess.run(["sh", "-eu", "-c", text], cwd=self.place, check=True, capture_output=True)
-
-    def options(self, text: str) -> tuple[list[str], str]:
-        """The options of an example of jobd, and its address."""
-        words = text.split()
-        self.assertEqual(words[:2], ["jobd", "--fsaddr"])
-        return words[3:], words[2]
 
     def background(self, *command: str) -> None:
         """Run COMMAND until the end of the test, and wait until it listens on `port`."""
@@ -79,56 +66,24 @@ class HowToTest(SecurityTest):
 
         wait_until(listens, " ".join(command))
 
-    def mounted(self, text: str, port: str) -> None:
+    def mounted(self, command: str) -> None:
         """The mount of the page works, and all on it is alice's, whoever it is there."""
-        options = re.fullmatch(r"mount -t 9p -o trans=tcp,port=(\d+)(\S*) 127\.0\.0\.1 /mnt\n", text)
-        assert options is not None
-        self.assertEqual(options[1], port)
+        self.assertEqual(command, "sudo mount -t 9p -o trans=tcp,port=5641 127.0.0.1 /mnt")
         guest.require()
-        result = guest.run(SESSION, self.port, options[2].lstrip(","), timeout=120)
+        result = guest.run(SESSION, self.port, timeout=120)
         self.assertEqual((result.status, result.stderr), (0, ""))
         self.assertEqual(result.stdout.splitlines(), [ALICE, "0", str(LOCAL)])
-
-    def test_tls(self) -> None:
-        """An authority, a server, a client, stunnel, and a mount, whose user is the certificate's."""
-        for program in ("openssl", "stunnel"):
-            if shutil.which(program) is None:
-                lacking(program)
-        steps = blocks("Through TLS")
-        self.assertEqual(
-            [kind for kind, _ in steps],
-            ["authority"] * 3 + ["users", "server", "stunnel.conf", "stunnel", "mount"],
-        )
-        texts: dict[str, Any] = dict(steps)
-        for kind, text in steps:
-            if kind in ("authority", "users"):
-                self.step(text.replace("glenda", ALICE))
-        options, address = self.options(texts["server"])
-        kind, port, *files = address.split(":")
-        self.assertEqual((kind, port), ("ssl", "5641"))
-        options = [str(self.place / word) if not word.startswith("-") else word for word in options]
-        tls = ":".join(re.sub("=(.*)", rf"={self.place}/\1", file) for file in files)
-        jobd = Jobd(self, *options, tls=tls)
-        configuration = texts["stunnel.conf"].replace("server.example:5641", f"127.0.0.1:{jobd.port}")
-        self.assertIn("accept = 127.0.0.1:5640\n", configuration)
-        (self.place / "stunnel.conf").write_text(configuration.replace(":5640", f":{self.port}"))
-        self.background(*texts["stunnel"].split())
-        with socket.create_connection(("127.0.0.1", self.port)) as connection:
-            user = Client(connection).attach("root", 0)
-            user.make("made", "true")
-            self.assertEqual(user.stat("/jobs/made").uid, ALICE)
-        self.mounted(texts["mount"], "5640")
 
     def test_ssh(self) -> None:
         """A mount through ssh -L is the user who logged in; the files show as the local user's."""
         for program in ("ssh", "sshd", "ssh-keygen"):
             if shutil.which(program) is None:
                 lacking(program)
-        texts: dict[str, Any] = dict(blocks("Through ssh"))
-        self.assertEqual(self.options(texts["server"]), ([], "127.0.0.1:5640"))
+        commands = [command.text for block in read_page(PAGE) for command in block.commands]
+        tunnel, mount = (command for command in commands if "5641" in command)
         jobd = Jobd(self)
         sshd = self.serve_ssh()
-        words = texts["ssh"].split()
+        words = tunnel.split()
         self.assertEqual(words[0], "ssh")
         words = [
             word.replace(":5640", f":{jobd.port}").replace(":5641", f":{self.port}") for word in words[1:]
@@ -146,7 +101,7 @@ class HowToTest(SecurityTest):
             self.assertEqual((found.uid, found.n_uid), (ALICE, 0))
             self.assertEqual(client.attach("", 4711).stat("/jobs/made").n_uid, 4711)
             self.assertEqual(client.attach().stat("/jobs/made").n_uid, uid_of(ALICE))
-        self.mounted(texts["mount"], "5641")
+        self.mounted(mount)
 
     def serve_ssh(self) -> int:
         """An ssh server for alice's key; its port."""
