@@ -75,7 +75,7 @@ class NinepClient:
         fid = await self.walk(path)
         try:
             result = await use(fid)
-        except BaseException:
+        except Exception:
             await fid.clunk().addErrback(lambda _: None)
             raise
         await fid.clunk()
@@ -87,7 +87,7 @@ class NinepClient:
         fid = await self.walk(path)
         try:
             return await fid.open(mode)
-        except BaseException:
+        except Exception:
             await fid.clunk().addErrback(lambda _: None)
             raise
 

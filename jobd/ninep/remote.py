@@ -274,7 +274,7 @@ class RemoteFid:
             await self._request(self._only_linux(m.Txattrcreate(fid.number, name, len(value), flags)))
             if value:
                 await fid.write(0, value)
-        except BaseException:
+        except Exception:
             await fid.clunk().addErrback(lambda _: None)
             raise
         await fid.clunk()

@@ -136,7 +136,10 @@ class OpenWait(OpenFile):
 
     def read(self, offset: int, count: int) -> Any:
         def line(_: object) -> bytes:
-            return (history_line(node.record()).encode() + b"\n")[offset : offset + count]
+            record = node.record()
+            if record.outcome is None:
+                raise NinepError(errno.EIO, "the run has ended, but the disk took no record of its outcome")
+            return (history_line(record).encode() + b"\n")[offset : offset + count]
 
         node = self._node
         node.recheck()

@@ -228,6 +228,13 @@ class RunFilesTest(TreeTest):
         self.assertIn(b"outcome=ok", self.successResultOf(waiting))
         self.assertIn("outcome=ok", self.part(fid))
 
+    def test_wait_for_what_was_not_recorded(self) -> None:
+        """Where the disk took no record of the end, `wait` is refused, and has no line without an outcome."""
+        waiting = self.open("/jobs/hello/runs/1/wait").read(0)
+        self.jobd.disk.refuse = lambda _change: True
+        self.process.exit()
+        self.refused(errno.EIO, waiting)
+
     def test_a_lost_connection_waits_no_more(self) -> None:
         """A connection that ends while it waits leaves nothing behind."""
         client = self.connect()

@@ -1,4 +1,4 @@
-"""A jobd whose clock, disk and processes do what a seed says, and the laws that hold whatever that is."""
+"""A jobd whose clock, disk, processes and users do what a seed says, and the laws that hold in any case."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import os
 import random
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobd.jobs.job import Job
+from jobd.access import Access, User
+from jobd.accounts import Accounts
+from jobd.jobs.launch import Account, Here, Launcher
 from jobd.jobs.records import RunRecord
 from jobd.jobs.run import MISSED
 from jobd.testing import FakeProcess, MemoryJobd
-from tests.jobs.memory import HOUR, ME, MINUTE
+from tests.jobs.memory import HOUR, MINUTE
+from tests.simulation.users import Known, SimulatedUser
+
+_T = TypeVar("_T")
 
 SEEDS = int(os.environ.get("JOBD_SEEDS", "300"))
 """How many seeds are tried; a nightly run tries thousands."""
@@ -49,13 +52,27 @@ OPTIONS = (
 )
 
 
-class Expected:
-    """What was answered about a job: nothing of it may be lost."""
+ROOT = User(0, 0, "root", frozenset({0}))
+USERS = (ROOT, User(4001, 4001, "glenda", frozenset({4001})), User(4002, 4002, "rob", frozenset({4002})))
 
-    def __init__(self, schedule: str) -> None:
-        self.schedule = schedule
-        self.started = False
-        self.by_hand: set[int] = set()
+
+class SimulatedAccounts(Accounts):
+    """A machine on which they have accounts, each with a group of the same name."""
+
+    def find_uid(self, name: str) -> int | None:
+        return next((user.uid for user in USERS if user.name == name), None)
+
+    def find_gid(self, name: str) -> int | None:
+        return self.find_uid(name)
+
+    def group_of(self, user: User) -> str:
+        return user.name
+
+
+def look_up(name: str) -> Account:
+    """The account of one of USERS."""
+    [user] = [user for user in USERS if user.name == name]
+    return Account(name, user.uid, user.gid, (user.gid,), "/")
 
 
 class Simulation:
@@ -63,10 +80,16 @@ class Simulation:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.jobd = MemoryJobd(zone="Europe/Berlin", max_runs=self.random.choice((2, 64)))
-        self.expected: dict[str, Expected] = {}
+        self.jobd = MemoryJobd(
+            zone="Europe/Berlin",
+            max_runs=self.random.choice((2, 64)),
+            access=Access(daemon=ROOT, accounts=SimulatedAccounts()),
+            launcher=Launcher(Here(uid=0, directory="/", umask=0o022), look_up),
+        )
+        self.wrong: list[str] = []
+        self.users = [SimulatedUser(user, self.jobd, self.random, self.wrong) for user in USERS]
+        self.known: dict[str, Known] = {}
         self.seen: dict[int, dict[int, RunRecord]] = {}
-        self.pending: list[Deferred[Any]] = []
         self.names = 0
 
     def close(self) -> None:
@@ -75,6 +98,7 @@ class Simulation:
     def run_steps(self) -> None:
         for _ in range(STEPS):
             self.step()
+            assert not self.wrong, self.wrong
         self.settle()
         gc.collect()
 
@@ -90,6 +114,7 @@ class Simulation:
             self.set_options: 3,
             self.run: 2,
             self.kill: 1,
+            self.hang_up: 1,
             self.pass_time: 8,
             self.end_processes: 6,
             self.step_clock: 1,
@@ -101,76 +126,61 @@ class Simulation:
         [action] = self.random.choices(list(actions), list(actions.values()))
         action()
 
-    def job(self) -> Job | None:
-        names = [name for name in self.expected if self.jobd.table.find(name)]
-        return self.jobd.table.find(self.random.choice(names)) if names else None
+    def user(self) -> SimulatedUser:
+        return self.random.choice(self.users)
 
-    def ask(self, change: Deferred[Any], answered: Any) -> None:
-        """ANSWERED is called with what CHANGE gives, if it ever gives anything."""
+    def job(self) -> Known | None:
+        return self.random.choice([*self.known.values()]) if self.known else None
 
-        def refused(failure: Failure) -> None:
-            failure.trap(Exception)
-
-        change.addCallback(answered).addErrback(refused)
+    def users_job(self) -> tuple[SimulatedUser, Known] | None:
+        """Somebody who is about to change something: of three times two what he may."""
+        if (job := self.job()) is None:
+            return None
+        user = self.user()
+        if self.random.random() < 0.67 and user.user not in (ROOT, job.owner):
+            [user] = [user for user in self.users if user.user == job.owner]
+        return user, job
 
     def create(self) -> None:
         self.names += 1
-        name, schedule = f"job{self.names}", self.random.choice(SCHEDULES)
-        change = self.jobd.table.create(name, schedule, "true", owner=ME, group=ME, actor="me")
-
-        def made(_: Job) -> None:
-            self.expected[name] = Expected(schedule)
-
-        self.ask(change, made)
+        user = self.user()
+        job = Known(f"job{self.names}", user.user, self.random.choice(SCHEDULES), f"echo {self.names}")
+        self.known[job.name] = job
+        user.create(job)
 
     def start(self) -> None:
-        if job := self.job():
-            self.ask(self.jobd.table.start(job, actor="me"), self.noted(job, started=True))
+        if found := self.users_job():
+            SimulatedUser.start(*found)
 
     def stop(self) -> None:
-        if job := self.job():
-            self.ask(self.jobd.table.stop(job, actor="me"), self.noted(job, started=False))
+        if found := self.users_job():
+            SimulatedUser.stop(*found)
 
     def edit(self) -> None:
-        if job := self.job():
-            schedule = self.random.choice(SCHEDULES)
-            change = self.jobd.table.set_schedule(job, schedule, actor="me")
-            self.ask(change, self.noted(job, schedule=schedule))
-
-    def noted(self, job: Job, **facts: Any) -> Callable[[Any], None]:
-        """What notes FACTS of JOB once they were answered."""
-        expected = self.expected[job.name]
-
-        def note(_: Any) -> None:
-            for name, value in facts.items():
-                setattr(expected, name, value)
-
-        return note
+        if found := self.users_job():
+            if self.random.random() < 0.5:
+                SimulatedUser.set_schedule(*found, self.random.choice(SCHEDULES))
+            else:
+                SimulatedUser.set_command(*found, f"echo {self.random.random()}")
 
     def remove(self) -> None:
-        if job := self.job():
-            # Until it is answered, it may be there or not.
-            expected = self.expected.pop(job.name)
-
-            def kept(failure: Failure) -> None:
-                self.expected[job.name] = expected
-
-            self.jobd.table.remove(job, actor="me").addErrback(kept)
+        if found := self.users_job():
+            SimulatedUser.remove(*found)
 
     def set_options(self) -> None:
-        if job := self.job():
-            message = self.random.choice(OPTIONS).encode()
-            self.ask(self.jobd.table.set_options(job, message, actor="me"), lambda _: None)
+        if found := self.users_job():
+            SimulatedUser.set_options(*found, self.random.choice(OPTIONS))
 
     def run(self) -> None:
-        if job := self.job():
-            change = self.jobd.table.run(job, actor="me")
-            self.ask(change, self.expected[job.name].by_hand.add)
+        if found := self.users_job():
+            SimulatedUser.run(*found)
 
     def kill(self) -> None:
-        job = self.job()
-        if job and job.active:
-            self.jobd.table.kill(job, self.random.choice((None, 9, 15, 1)), actor="me")
+        if found := self.users_job():
+            SimulatedUser.kill(*found, self.random.choice(("", "9", "TERM", "HUP")))
+
+    def hang_up(self) -> None:
+        self.user().hang_up()
 
     def pass_time(self) -> None:
         for _ in range(self.random.randrange(1, 10)):
@@ -192,8 +202,9 @@ class Simulation:
         self.jobd.clock.step(hours * HOUR)
 
     def pause(self) -> None:
-        table = self.jobd.table
-        self.ask(table.resume(actor="me") if table.paused else table.pause(actor="me"), lambda _: None)
+        [root] = [user for user in self.users if user.user == ROOT]
+        change = root.client.write_file("/ctl", b"resume" if self.jobd.table.paused else b"pause")
+        change.addErrback(lambda _: None)
 
     def disk(self) -> None:
         """The disk gets slow, quick, or fails for a while."""
@@ -212,13 +223,19 @@ class Simulation:
 
     def crash(self) -> None:
         self.check_records()
+        # What was committed last, nobody may have heard of.
+        self.jobd.disk.commit(self.random.randrange(4), answer=False)
         self.healthy()
         self.jobd.crash() if self.random.random() < 0.8 else self.jobd.reboot()
+        for user in self.users:
+            user.forget()
         self.check_answers()
 
     def restart(self) -> None:
         self.healthy()
         self.jobd.disk.commit()
+        for user in self.users:
+            user.hang_up()
         self.jobd.restart()
         self.check_answers()
 
@@ -244,14 +261,29 @@ class Simulation:
         return ""
 
     def check_answers(self) -> None:
-        """Nothing that was answered is lost."""
-        for name, expected in self.expected.items():
-            job = self.jobd.table.find(name)
-            assert job is not None, f"{name} was answered, and is gone"
-            assert (job.schedule_text, job.started) == (expected.schedule, expected.started), name
-            if expected.by_hand:
-                assert job.last_run >= max(expected.by_hand), f"run {max(expected.by_hand)} of {name} is gone"
+        """Nothing that was answered is lost, and every user is shown it."""
+        client = self.user().client
+        names = self.now(client.listdir("/jobs"))
+        for job in [*self.known.values()]:
+            exists = job.name in names
+            assert job.exists.settle(exists), f"{job.name}: {exists}, but not {job.exists}"
+            if not exists:
+                del self.known[job.name]
+                continue
+            for file, facts in (("schedule", job.schedule), ("ctl", job.state)):
+                found = self.now(client.read_file(f"/jobs/{job.name}/{file}")).decode().partition("\n")[0]
+                assert facts.settle(found), f"{file} of {job.name}: {found}, but not {facts}"
+            model = self.jobd.table.job(job.name)
+            assert job.command.settle(model.command), f"{job.name}: {model.command}, but not {job.command}"
+            assert model.last_run >= max(job.by_hand, default=0), f"a run of {job.name} is gone"
         self.check_records()
+
+    def now(self, asked: Deferred[_T]) -> _T:
+        """What ASKED gives, which waits for nobody."""
+        results: list[_T] = []
+        asked.addCallback(results.append)
+        assert results, asked
+        return results[0]
 
     def check_records(self) -> None:
         """No instant is in a history twice, and what has ended stays as it is."""
@@ -277,11 +309,14 @@ class Simulation:
         """Once the disk is sound and everything ends, every run has its end."""
         self.healthy()
         self.jobd.disk.commit()
-        for job in [self.jobd.table.job(name) for name in self.expected]:
-            self.ask(self.jobd.table.stop(job, actor="me"), self.noted(job, started=False))
+        for job in [*self.known.values()]:
+            [user] = [user for user in self.users if user.user == job.owner]
+            user.stop(job)
         self.end_everything()
         # The next daemon ends what a failing disk let no record be made of.
         self.jobd.crash()
+        for user in self.users:
+            user.forget()
         self.end_everything()
         for job in self.jobd.table.after(0):
             for record in self.jobd.service.store.runs(job.id):
