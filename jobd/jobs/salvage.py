@@ -21,7 +21,7 @@ import sqlite3
 import time
 from urllib.parse import quote
 
-from jobd.jobs.schema import SCRIPTS, upgrade
+from jobd.jobs import schema
 from jobd.jobs.store_errors import is_damage
 
 CHECKED_WHOLE = 256 << 20
@@ -75,8 +75,7 @@ def find_damage(path: str) -> str | None:
     whole = asked or os.path.getsize(path) <= CHECKED_WHOLE
     connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(SCRIPTS):
+        if schema.version_of(connection) > len(schema.SCRIPTS):
             return None  # `upgrade` refuses it, and it stays as it is
         found = connection.execute(
             "PRAGMA quick_check(1)" if whole else "PRAGMA quick_check(jobs)"
@@ -105,19 +104,21 @@ def sync_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-def _new_database(path: str) -> sqlite3.Connection:
+def _new_database(path: str, version: int | None = None) -> sqlite3.Connection:
+    """A database without jobs, of the newest VERSION by default."""
     # Made by us first, so that nobody else can read it; SQLite gives its other files the same mode.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = FULL")
-    upgrade(connection)
+    schema.upgrade(connection, version)
     return connection
 
 
 def _salvage(path: str) -> str:
     """Build PATH.salvaged of the rows of PATH that can be read; how many those are, in words."""
     _remove(path + ".new")
-    new = _new_database(path + ".new")
+    # Of the same version: it is upgraded afterwards, as a sound one is.
+    new = _new_database(path + ".new", _version_of_damaged(path))
     new.execute("PRAGMA foreign_keys = OFF")
     old = _open_copy(path)
     try:
@@ -156,6 +157,14 @@ def _set_aside(path: str) -> str:
     os.replace(path + ".salvaged", path)
     sync_directory(os.path.dirname(path))
     return aside
+
+
+def _version_of_damaged(path: str) -> int | None:
+    """The version of a damaged database; None where it can't be read."""
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connection):
+        return schema.version_of(connection) or None
+    return None
 
 
 def _open_copy(path: str) -> sqlite3.Connection:

@@ -2,13 +2,19 @@
 
 `PRAGMA user_version` counts the scripts a database has had.  A new one gets them all, so what makes a
 new database and what upgrades an old one is the same text.
+
+A script is never changed once a release has it: what is to be different comes in a further one, beside a
+database of the version before in `tests/jobs/data`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sqlite3
 
+from jobd.jobs.segments import sync_file_system
 from jobd.jobs.store_errors import StoreError
 
 SCRIPTS: tuple[str, ...] = (
@@ -75,22 +81,55 @@ SCRIPTS: tuple[str, ...] = (
 )
 
 
-def upgrade(connection: sqlite3.Connection, scripts: tuple[str, ...] = SCRIPTS) -> None:
-    """Bring the database to the newest version, each step in a transaction of its own.
+def version_of(connection: sqlite3.Connection) -> int:
+    """How many of the scripts the database has had; 0 where it is new."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def upgrade(connection: sqlite3.Connection, to: int | None = None) -> None:
+    """Bring the database to version TO, by default the newest; where that fails, it stays as it was.
 
     Raises `StoreError` for a database of a newer version than this program knows.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(scripts):
+    version = version_of(connection)
+    if version > len(SCRIPTS):
         raise StoreError(
             errno.EINVAL,
             f"the database was written by a newer jobd (version {version} of its tables; "
-            f"this one knows up to {len(scripts)})",
+            f"this one knows up to {len(SCRIPTS)})",
         )
-    for number, script in enumerate(scripts[version:], version + 1):
-        try:
-            connection.executescript(f"BEGIN IMMEDIATE;{script}PRAGMA user_version = {number};COMMIT;")
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.rollback()
-            raise
+    scripts = SCRIPTS[version:to]
+    if not scripts:
+        return
+    script = "".join(scripts)
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE;{script}PRAGMA user_version = {version + len(scripts)};COMMIT;"
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+
+
+def keep_old(connection: sqlite3.Connection, path: str) -> str | None:
+    """Copy the database, whose file is at PATH, if `upgrade` would change it; the name of the copy.
+
+    Raises sqlite3.Error and OSError.
+    """
+    version = version_of(connection)
+    if not 0 < version < len(SCRIPTS):
+        return None
+    copy, directory = f"{path}.version-{version}", os.path.dirname(path)
+    unfinished = f"{copy}.unfinished"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(unfinished)
+    # Made by us first, so that nobody else can read it.
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    connection.execute("VACUUM INTO ?", (unfinished,))
+    # Whole before it has its name, and named before anything changes.
+    sync_file_system(directory)
+    os.replace(unfinished, copy)
+    sync_file_system(directory)
+    return copy

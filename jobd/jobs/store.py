@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred, fail
 from jobd.jobs import salvage
 from jobd.jobs.records import JobRecord, RunRecord
 from jobd.jobs.reserve import Reserve
-from jobd.jobs.schema import upgrade
+from jobd.jobs.schema import keep_old, upgrade
 from jobd.jobs.statements import (
     DEFINITION,
     RUN_COLUMNS,
@@ -109,7 +109,10 @@ class Store:
         reserve.release()
         notices = salvage.make_usable(path)
         connection = _connect(path)
+        old = keep_old(connection, path)
         upgrade(connection)
+        if old is not None:
+            notices.append(f"{path} was brought up to date; as it was, it is {old}")
         reader = _connect(f"file:{quote(path)}?mode=ro", uri=True)
         if not reserve.hold():
             notices.append(f"{directory}: no space left; changes of jobs are refused until there is")

@@ -23,7 +23,6 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jobd.jobs import writer
-from jobd.jobs.schema import upgrade
 from jobd.jobs.store import JobRecord, RunRecord, Store, StoreError
 
 
@@ -288,48 +287,12 @@ class InADirectory(SynchronousTestCase):
         status = os.stat(os.path.join(self.directory, "reserve"))
         self.assertGreaterEqual(status.st_blocks * 512, 1 << 20)
 
-    def test_newer(self) -> None:
-        """A database of a newer version is refused and left as it is, and the lock let go."""
-        self.successResultOf(self.open().close())
-        path = os.path.join(self.directory, "jobd.db")
-        for version in (99, 1):
-            connection = sqlite3.connect(path)
-            connection.execute(f"PRAGMA user_version = {version}")
-            connection.close()
-            if version == 99:
-                error = self.refusal(self.directory)
-                self.assertEqual(error.errno, EINVAL)
-                self.assertIn("newer jobd", str(error))
-        self.open()
-
     def test_strange_directory(self) -> None:
         """A directory whose name means something in a URI is a directory like any other."""
         self.directory = self.mktemp() + "?mode=memory#%41 é"
         store = self.open()
         store.create_job(job(1))
         self.assertEqual(len(list(store.load_jobs())), 1)
-
-
-class Upgrades(SynchronousTestCase):
-    """Old databases."""
-
-    SCRIPTS = ("CREATE TABLE a (x);", "ALTER TABLE a ADD COLUMN y DEFAULT 7;", "CREATE TABLE a (z);")
-
-    def test_steps(self) -> None:
-        """A database gets the scripts that it hasn't had, once."""
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        upgrade(connection, self.SCRIPTS[:1])
-        connection.execute("INSERT INTO a VALUES (1)")
-        for _ in range(2):
-            upgrade(connection, self.SCRIPTS[:2])
-            self.assertEqual(connection.execute("SELECT x, y FROM a").fetchall(), [(1, 7)])
-
-    def test_failing_step(self) -> None:
-        """A step that fails leaves the database at the version before it."""
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.assertRaises(sqlite3.Error, upgrade, connection, self.SCRIPTS)
-        self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (2,))
-        upgrade(connection, self.SCRIPTS[:2])
 
 
 class Threaded(TestCase):
