@@ -29,9 +29,8 @@ class CommandOptions(Options):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM or SIGINT. A wrong option ends it with status 2."""
     if os.getpid() == 1:
-        # Of the signals that would end any other process, init gets only those that it handles. The reactor
-        # does so later, when the jobs are loaded.
-        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+        # The kernel keeps from init what it does not handle; the reactor does, but when the jobs are loaded.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(reactor.stop))
     options = CommandOptions()
     try:
         options.parseOptions(sys.argv[1:] if arguments is None else arguments)

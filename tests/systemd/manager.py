@@ -1,7 +1,7 @@
 """A systemd with namespaces of its own: PID 1 of a machine that has nothing but the units of a test.
 
-It sees this machine's files, read-only but for /tmp, and has a /run, /var/lib and /etc/default of its own.  It
-needs root, and a cgroup v2 hierarchy in which groups can be made.
+It sees this machine's files, read-only but for /tmp, and has a /run, /var/lib and /etc/default of its own.
+It needs root, and a cgroup v2 hierarchy in which groups can be made.
 """
 
 from __future__ import annotations
