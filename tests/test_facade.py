@@ -180,7 +180,8 @@ class RunsTest(FacadeCase):
         self.clock.pass_time(10)
         self.running[0].exit(0)
         self.assertEqual(
-            [(run.number, run.attempts, run.outcome) for run in told], [(1, 1, None), (1, 2, None), (1, 2, "ok")]
+            [(run.number, run.attempts, run.outcome) for run in told],
+            [(1, 1, None), (1, 2, None), (1, 2, "ok")],
         )
         self.assertEqual(told[-1], self.jobs.history("backup")[0])
         unsubscribe()

@@ -183,6 +183,10 @@ class Calling:
             self._printed(LEFT_BEHIND)
             self._end(None, None)
 
+    def forget(self) -> None:
+        """Hear of it no more."""
+        self._ended = None
+
     def _write(self, data: bytes) -> None:
         if self._ended is not None:
             self._printed(data)

@@ -289,7 +289,7 @@ class OptionsTest(CallablesCase):
         self.start("0 * * * *", "on-failure mail\n")
         self.clock.pass_time(60 * MINUTE)
         [process] = self.running
-        self.assertIn("mail", " ".join(process.argv) + process.script)
+        self.assertEqual((process.job, process.command), ("job", "mail"))
 
 
 class EndTest(CallablesCase):
@@ -363,8 +363,10 @@ class EndTest(CallablesCase):
         job = self.start("0 * * * *", "retries 3\n")
         self.clock.pass_time(60 * MINUTE)
         self.jobd.crash()
+        self.calls[0].write("from beyond\n")
         self.clock.pass_time(10 * MINUTE)
         self.assertEqual((self.outcomes(job), len(self.calls)), (["lost"], 1))
+        self.assertNotIn("beyond", self.log_of(job))
         self.assertIn("run 1 was lost: jobd died before its end", self.log_of(job))
 
     def test_pending_retry(self) -> None:
