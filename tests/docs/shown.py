@@ -18,8 +18,9 @@ VARIES = (
     (rf"in {_COUNT}|{_COUNT} ago|\bnow\b", rf"(?:in {_COUNT}|{_COUNT} ago|now)"),
     (_WEEKDAY, _WEEKDAY),
     (_LS_TIME, _LS_TIME),
-    # Seconds, and what a run has cost.
+    # Durations, how many times were missed in one, and what a run has cost.
     (r"\b\d+\.\d+s\b", r"\d+\.\d+s"),
+    (r"(?<=\bcount=)\d+", r"\d+"),
     (r"(?<=\bcpu=)[\d.]+|(?<=\bmaxrss=)\d+", r"[\d.]+"),
     # The user, and the user's home; numbers of users and processes, addresses, the marks of runs, versions.
     (r"/home/glenda\b", r"(?:/[\w.-]+)+"),
