@@ -6,6 +6,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
+from pygments.lexers.special import TextLexer  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
+
 import jobd  # noqa: E402
 
 project = "jobd"
@@ -13,9 +16,6 @@ author = ""
 copyright = ""
 today_fmt = "%Y-%m-%d"
 version = release = jobd.__version__
-
-# Shells continue lines with quotes that the highlighter takes for the beginning of a string.
-suppress_warnings = ["misc.highlighting_failure"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "api", "manual"]
 exclude_patterns = ["_ext"]
@@ -58,3 +58,8 @@ nitpick_ignore_regex = [
 ]
 
 linkcheck_ignore = ["https?://.*"]
+
+
+def setup(app: Sphinx) -> None:
+    """Show sessions of a shell in one colour: what the highlighter colours in them is not what matters."""
+    app.add_lexer("console", TextLexer)
