@@ -6,6 +6,8 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import jobd
+import jobd.testing
 from jobd.__main__ import CommandOptions
 from jobd.cli.main import jobctl
 from jobd.cli.statuses import FAILED, INTERRUPTED, NO_DAEMON, NO_STATUS, NOT_FOUND, TIMED_OUT
@@ -157,3 +159,16 @@ class DialectsTest(SynchronousTestCase):
             named = [name for row in rows if row[column] == "yes" for name in re.findall(r"T[a-z]+", row[0])]
             known = [NAMES[number] for number in dialect.layouts if NAMES[number].startswith("T")]
             self.assertEqual(sorted(named), sorted(known), dialect)
+
+
+class ApiTest(SynchronousTestCase):
+    """The pages of the API."""
+
+    def test_exports(self) -> None:
+        """What `jobd` and `jobd.testing` export is told there."""
+        text = "".join(path.read_text() for path in ROOT.glob("docs/api/*.md"))
+        for package in (jobd, jobd.testing):
+            for name in package.__all__:
+                modules = {package.__name__, getattr(getattr(package, name), "__module__", "")}
+                whole = any(f"automodule:: {module}\n" in text for module in modules)
+                self.assertTrue(whole or re.search(rf"auto\w+:: jobd\.\S*\b{name}\b", text), name)
