@@ -231,9 +231,9 @@ class Server:
 
         def make() -> Context:
             return Context(
-                _read_key(key),
-                [*_read_certificates(certificate), *(_read_certificates(chain) if chain else ())],
-                _read_certificates(ca) if ca else (),
+                read_key(key),
+                [*read_certificates(certificate), *(read_certificates(chain) if chain else ())],
+                read_certificates(ca) if ca else (),
             )
 
         self._context = Watched([path for path in (key, certificate, chain, ca) if path], make)
@@ -242,7 +242,8 @@ class Server:
         return SSL.Connection(self._context.get(), None)
 
 
-def _read_key(path: str) -> PKey:
+def read_key(path: str) -> PKey:
+    """The private key in the PEM file at PATH; ValueError or OSError says what is wrong with it."""
     try:
         return PKey.from_cryptography_key(load_pem_private_key(_read(path), None))  # type: ignore[arg-type]
     except TypeError:
@@ -251,7 +252,8 @@ def _read_key(path: str) -> PKey:
         raise ValueError(f"{path} has no private key in PEM form") from None
 
 
-def _read_certificates(path: str) -> list[X509]:
+def read_certificates(path: str) -> list[X509]:
+    """The certificates in the PEM file at PATH, one at least; ValueError or OSError says what is wrong."""
     try:
         return [X509.from_cryptography(each) for each in x509.load_pem_x509_certificates(_read(path))]
     except ValueError:

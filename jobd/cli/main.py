@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 import click
+from click.core import ParameterSource
 
 from jobd.cli import backup, changing, exchange, looking, raw, times
-from jobd.cli.session import ADDRESS, Session
+from jobd.cli.address import DEFAULT, is_tls
+from jobd.cli.params import TLS_OPTIONS, session_of
 
 EPILOG = """
 \b
@@ -27,20 +29,44 @@ Exit status:
 @click.option(
     "--addr",
     envvar="JOBD_ADDR",
-    default=ADDRESS,
+    default=DEFAULT,
     show_default=True,
     show_envvar=True,
     metavar="ADDRESS",
-    help="Where jobd listens: host:port or unix:PATH.",
+    help="Where jobd listens: host:port, unix:PATH or tls:host:port.",
+)
+@click.option(
+    "--tls-ca",
+    envvar="JOBD_TLS_CA",
+    show_envvar=True,
+    metavar="FILE",
+    help="Who may sign the certificate of a tls: address.  [default: whom this machine trusts]",
+)
+@click.option(
+    "--tls-cert", envvar="JOBD_TLS_CERT", show_envvar=True, metavar="FILE", help="Your certificate."
+)
+@click.option(
+    "--tls-key",
+    envvar="JOBD_TLS_KEY",
+    show_envvar=True,
+    metavar="FILE",
+    help="Its key, where that is in another file.",
 )
 @click.version_option(package_name="jobd", prog_name="jobctl")
 @click.pass_context
-def jobctl(context: click.Context, addr: str) -> None:
+def jobctl(context: click.Context, /, addr: str, **_: str) -> None:
     """See and change the jobs of a jobd."""
+    given = [
+        name for name in TLS_OPTIONS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given and not is_tls(addr):
+        raise click.UsageError(f"--{given[0].replace('_', '-')} is for a tls: address, and {addr} is none")
+    if context.params["tls_key"] and not context.params["tls_cert"]:
+        raise click.UsageError("--tls-key is of no use without --tls-cert")
     if os.environ.get("NO_COLOR"):
         context.color = False
     # A test hands in a session of its own.
-    context.obj = context.obj or Session(addr)
+    context.obj = context.obj or session_of(context.params)
 
 
 @click.command()

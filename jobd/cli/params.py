@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from jobd.cli.session import ADDRESS, Session
+from jobd.cli.address import DEFAULT, TlsFiles
+from jobd.cli.session import Session
 from jobd.cli.statuses import Failed
+
+
+def session_of(params: Mapping[str, Any]) -> Session:
+    """Where the options before the subcommand say that jobd is."""
+    files = TlsFiles(*(params.get(name) or "" for name in TLS_OPTIONS))
+    address = params.get("addr")
+    return Session(DEFAULT if address is None else address, files=files)
+
+
+TLS_OPTIONS = ("tls_ca", "tls_cert", "tls_key")
 
 
 def complete_job(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The names of jobs that begin with INCOMPLETE; none where no daemon answers."""
-    session = context.obj or Session(context.find_root().params.get("addr") or ADDRESS)
+    session = context.obj or session_of(context.find_root().params)
     try:
         names = session.call(lambda daemon: daemon.names())
     except Failed:

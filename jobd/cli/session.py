@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobd.cli.address import NO_FILES, AddressError, TlsFiles, endpoint, tls_trouble
 from jobd.cli.statuses import INTERRUPTED, NO_DAEMON, Failed
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IStreamClientEndpoint
-
     from jobd.cli.daemon import Daemon
 
 _T = TypeVar("_T")
-
-ADDRESS = "127.0.0.1:5640"
-CONNECT_TIMEOUT = 15
-"""Seconds."""
-
-_TCP = re.compile(r"(?P<host>[^:\[\]]*|\[[0-9A-Fa-f:.%\w]+\])(?::(?P<port>[0-9]{1,5}))?")
-
-
-class AddressError(ValueError):
-    """An address that can't be read; the text is a sentence."""
-
-
-def endpoint(address: str, reactor: Any) -> IStreamClientEndpoint:
-    """The endpoint of ADDRESS: `host:port`, `[::1]:port`, a host alone, or `unix:PATH`; else AddressError."""
-    from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
-
-    kind, _, path = address.partition(":")
-    if kind == "unix" and path:
-        return UNIXClientEndpoint(reactor, path, timeout=CONNECT_TIMEOUT)
-    match = _TCP.fullmatch(address)
-    port = int(match["port"] or 5640) if match else 0
-    if not address or match is None or not 0 < port < 65536:
-        raise AddressError(f"the address {address!r} can't be read: host:port or unix:PATH is expected")
-    host = match["host"].strip("[]") or "127.0.0.1"
-    return HostnameEndpoint(reactor, host, port, timeout=CONNECT_TIMEOUT)
 
 
 def run_reactor(main: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
@@ -79,8 +52,11 @@ def run_reactor(main: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
 class Session:
     """One use of jobctl: an address, and how coroutines are run (`run_reactor`, or a test's own way)."""
 
-    def __init__(self, address: str, run: Callable[[Any], Any] = run_reactor) -> None:
+    def __init__(
+        self, address: str, run: Callable[[Any], Any] = run_reactor, files: TlsFiles = NO_FILES
+    ) -> None:
         self.address = address
+        self._files = files
         self._run = run
 
     def call(self, work: Callable[[Daemon], Coroutine[Any, Any, _T]]) -> _T:
@@ -106,6 +82,10 @@ class Session:
             raise Failed(f"the connection to jobd at {self.address} was lost", NO_DAEMON) from None
         except ProtocolError as error:
             raise Failed(f"what listens at {self.address} is no jobd: {error}", NO_DAEMON) from None
+        except Exception as error:
+            if not (why := tls_trouble(error)):
+                raise
+            raise Failed(f"no TLS with jobd at {self.address}: {why}", NO_DAEMON) from None
         return result
 
     async def _connect(self, reactor: Any) -> Daemon:
@@ -115,7 +95,7 @@ class Session:
 
         try:
             # In 9P2000.u a refusal comes in words, and stat has the names of owners.
-            client = await connect(endpoint(self.address, reactor), version="9P2000.u")
+            client = await connect(endpoint(self.address, self._files, reactor), version="9P2000.u")
         except NinepError as error:
             raise Failed(f"jobd at {self.address} lets you not in: {error}", NO_DAEMON) from None
         assert client.root is not None

@@ -382,7 +382,9 @@ class AloneTests(SynchronousTestCase):
         """Without a daemon the address and the reason are said, with status 4."""
         for address, words in (
             ("unix:/nowhere/socket", "unix:/nowhere/socket: no such file or directory"),
+            ("/nowhere/socket", "/nowhere/socket: no such file or directory"),
             ("127.0.0.1:1", "127.0.0.1:1: connection refused"),
+            (":1", ":1: connection refused"),
             ("[::1]:1", "[::1]:1: "),
         ):
             with self.subTest(address):
