@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cron import compare, crontabs
 
-PAGE = Path(__file__).parents[2] / "docs/howto/cron.md"
+PAGE = Path(__file__).parents[2] / "docs/design/cron-year.md"
 
 
 class YearTests(SynchronousTestCase):
