@@ -2,7 +2,7 @@
 
 A reactor takes each ready connection by itself, which costs a third of what a small request does.  A
 `Poller` is one reader of the reactor that looks after all connections of a factory, and serves those
-that are ready in one turn.  It pays where many connections have a request each; see docs/api/ninep.md.
+that are ready in one turn.  It pays where many connections have a request each; see docs/design/figures.md.
 """
 
 from __future__ import annotations
