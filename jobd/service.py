@@ -228,6 +228,7 @@ class JobService(Service):
             table=self.table,
             runner=self.runner,
             store=store,
+            history=self.history,
             journal=self.journal,
             access=self.access,
             max_jobs=self._max_jobs,

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from jobd.jobs.metrics import Histogram
-from jobd.jobs.records import RunRecord
+from jobd.jobs.records import Ended, RunRecord
 from jobd.jobs.run import FAILED, KILLED, LOST, MISSED, NANO, OK, REPLACED, SKIPPED, TIMEOUT, Run
 
 if TYPE_CHECKING:
@@ -85,6 +85,12 @@ class History:
 
         return next_instant
 
+    def last_ended(self, job: Job) -> Ended | None:
+        """The newest run of JOB that has an outcome, on disk; it is read once."""
+        if job.last_ended is None and job.last_run:
+            job.last_ended = self._store.last_ended(job.id)
+        return job.last_ended
+
     def intend(self, run: Run) -> Deferred[None]:
         """Commit that RUN is about to start, and with it the watermark of its job."""
         job = run.job
@@ -142,7 +148,6 @@ class History:
         """RUN has its last outcome; fires when that is committed, or could not be."""
         job, now = run.job, self._clock.now_ns()
         self.ended[outcome] += 1
-        job.ended += 1
         if run.started is not None:
             self.duration.observe((now - run.started) / NANO)
         if outcome == OK:
@@ -150,24 +155,23 @@ class History:
         elif outcome != SKIPPED:
             job.failures += 1
         self._journal.ended(run, outcome, detail, now)
-        kept = self._keep(
-            run,
-            self._store.end_run(
-                job.id,
-                run.number,
-                keep_runs=job.options.keep_runs,
-                ended=now,
-                exit=run.exit,
-                signal=run.signal,
-                outcome=outcome,
-                detail=detail,
-                attempts=run.attempt,
-                cpu=run.cpu,
-                maxrss=run.maxrss,
-                failures=job.failures,
-                last_success=job.last_success,
-            ),
+        written = self._store.end_run(
+            job.id,
+            run.number,
+            keep_runs=job.options.keep_runs,
+            ended=now,
+            exit=run.exit,
+            signal=run.signal,
+            outcome=outcome,
+            detail=detail,
+            attempts=run.attempt,
+            cpu=run.cpu,
+            maxrss=run.maxrss,
+            failures=job.failures,
+            last_success=job.last_success,
         )
+        last = Ended(run.number, outcome, run.exit, run.signal, run.started, now)
+        kept = self._keep(run, written.addCallback(lambda _: _ended(job, last)))
         if self.listeners:
             record = _record(run, ended=now, outcome=outcome, detail=detail)
             kept.addCallback(lambda _: self._tell(job, record))
@@ -206,14 +210,16 @@ class History:
         self._journal.note(run.job, f"run {run.number} not started: {why}")
 
     def _add(self, job: Job, record: RunRecord) -> None:
-        record = record._replace(ended=self._clock.now_ns())
+        now = self._clock.now_ns()
+        record = record._replace(ended=now)
         assert record.outcome is not None
         self.ended[record.outcome] += 1
-        job.ended += 1
         self._journal.not_run(job, record)
         added = self._store.add_record(
             record, keep_runs=job.options.keep_runs, last_run=job.last_run, watermark=settled(job)
         )
+        last = Ended(record.number, record.outcome, None, None, None, now)
+        added.addCallback(lambda _: _ended(job, last))
         key = job.id, record.scheduled
         self._on_their_way.add(key)
         kept = self._warn(added, job, record.number)
@@ -241,6 +247,15 @@ class History:
             )
 
         return written.addErrback(lost)
+
+
+def _ended(job: Job, last: Ended) -> None:
+    """The history of JOB has LAST from now on."""
+    job.ended += 1
+    newest = job.last_ended
+    # Else a newer one may be there, and was not read yet.
+    if last.number == job.last_run or (newest is not None and newest.number < last.number):
+        job.last_ended = last
 
 
 def _record(run: Run, **columns: Any) -> RunRecord:

@@ -11,6 +11,7 @@ from jobd.jobs.options import DEFAULTS, Options
 from jobd.schedule import Schedule, ScheduleError
 
 if TYPE_CHECKING:
+    from jobd.jobs.records import Ended
     from jobd.jobs.run import Run
     from jobd.jobs.store import JobRecord
 
@@ -28,6 +29,7 @@ class Job:
         "failures",
         "group",
         "id",
+        "last_ended",
         "last_run",
         "last_success",
         "mode",
@@ -84,6 +86,8 @@ class Job:
         """Runs that wait for those to end."""
         self.ended = record.runs_total
         """Counts what its history holds: runs that ended, were skipped or missed."""
+        self.last_ended: Ended | None = None
+        """The newest of those, once `History.last_ended` was asked for it."""
         self.removed = False
 
     def load_schedule(self, default_zone: str) -> Schedule:

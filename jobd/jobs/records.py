@@ -37,6 +37,17 @@ class JobRecord(NamedTuple):
     last_success: int | None = None
 
 
+class Ended(NamedTuple):
+    """Of the record of a run that has ended, what each look at its job tells."""
+
+    number: int
+    outcome: str
+    exit: int | None
+    signal: int | None
+    started: int | None
+    ended: int
+
+
 class RunRecord(NamedTuple):
     """A run's row; a gap of missed instants is one as well. Moments as in `JobRecord`."""
 

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred, fail
 
 from jobd.jobs import salvage
-from jobd.jobs.records import JobRecord, RunRecord
+from jobd.jobs.records import Ended, JobRecord, RunRecord
 from jobd.jobs.reserve import Reserve
 from jobd.jobs.schema import keep_old, upgrade
 from jobd.jobs.statements import (
@@ -169,6 +169,13 @@ class Store:
         """The record of one run."""
         found = self._runs("WHERE job = ? AND number = ?", (job, number))
         return found[0] if found else None
+
+    def last_ended(self, job: int) -> Ended | None:
+        """The newest run of JOB that has an outcome."""
+        rest = "WHERE job = ? AND outcome IS NOT NULL ORDER BY number DESC LIMIT 1"
+        for row in self._rows(select("runs", Ended._fields, rest), (job,)):
+            return Ended(*row)
+        return None
 
     def unfinished_runs(self) -> list[RunRecord]:
         """The runs without an outcome, by job and number."""

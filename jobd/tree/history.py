@@ -19,6 +19,7 @@ class History(LivelyNode, TextNode):
 
     number = HISTORY
     costly = True
+    lasting = True
 
     def text(self) -> bytes:
         return _lines(run for run in self.view.tree.store.runs(self.job.id) if run.outcome is not None)

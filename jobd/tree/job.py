@@ -24,7 +24,7 @@ from jobd.tree.view import View
 
 if TYPE_CHECKING:
     from jobd.jobs.job import Job
-    from jobd.jobs.store import RunRecord
+    from jobd.jobs.records import Ended
 
 UPCOMING = 10
 """Times in the `next` file."""
@@ -95,7 +95,7 @@ class Status(LivelyNode, TextNode):
 
     def text(self) -> bytes:
         job = self.job
-        last = self.view.tree.last_ended(job)
+        last = self.view.tree.history.last_ended(job)
         pairs: list[tuple[str, object]] = [
             ("state", "started" if job.started else "stopped"),
             ("schedule", job.schedule_text or None),
@@ -110,9 +110,9 @@ class Status(LivelyNode, TextNode):
         return "".join(attributes([pair]) + "\n" for pair in pairs if pair[1] is not None).encode()
 
 
-def _of_last(last: RunRecord) -> list[tuple[str, object]]:
+def _of_last(last: Ended) -> list[tuple[str, object]]:
     how = "unknown" if last.outcome == LOST else last.exit
-    duration = (last.ended - last.started) / NANO if last.ended and last.started else None
+    duration = (last.ended - last.started) / NANO if last.started else None
     return [
         ("last-run", last.number),
         ("last-outcome", last.outcome),

@@ -26,10 +26,11 @@ from jobd.tree.view import Failures, View, one_line
 if TYPE_CHECKING:
     from jobd.access import Access
     from jobd.jobs.clock import IClock
+    from jobd.jobs.history import History
     from jobd.jobs.job import Job
     from jobd.jobs.journal import Journal
     from jobd.jobs.runner import Runner
-    from jobd.jobs.store import RunRecord, Store
+    from jobd.jobs.store import Store
     from jobd.jobs.table import JobTable
 
 # qid paths of the files that belong to no job: ids of jobs begin at 1, and theirs are above 2**36.
@@ -49,6 +50,7 @@ class Tree:
         table: JobTable,
         runner: Runner,
         store: Store,
+        history: History,
         journal: Journal,
         access: Access,
         metrics: Callable[[], str],
@@ -59,6 +61,7 @@ class Tree:
         self.table = table
         self.runner = runner
         self.store = store
+        self.history = history
         self.journal = journal
         self.access = access
         self.accounts = access.accounts
@@ -104,21 +107,11 @@ class Tree:
         """Its numbers of files mean little, its type means that `tail -f` polls."""
         return Statfs(files=len(self.table) * len(JobDirectory.table))
 
-    def last_ended(self, job: Job) -> RunRecord | None:
-        """The newest run of JOB that has an outcome."""
-        # Above this number all but those in progress have one, unless the disk had no room for it.
-        recent = max(0, job.last_run - len(job.active) - len(job.queue) - 1)
-        for after in (recent, 0):
-            ended = [run for run in self.store.runs(job.id, after) if run.outcome is not None]
-            if ended:
-                return ended[-1]
-        return None
-
     def stirred(self, job: Job) -> int:
         """When JOB was last changed, or a run of it began or ended, in nanoseconds."""
-        last = self.last_ended(job)
+        last = self.history.last_ended(job)
         began = (run.started or 0 for run in job.active.values())
-        return max(job.changed, (last and last.ended) or 0, *began)
+        return max(job.changed, last.ended if last else 0, *began)
 
 
 class _OfRoot(TreeNode):

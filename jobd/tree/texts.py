@@ -71,6 +71,8 @@ class TextNode(FileNode):
 
     costly = False
     """Whether its text takes so long to make that stat takes its length from the one last made."""
+    lasting = False
+    """Whether that one's length holds for as long as the file has the same version."""
 
     def text(self) -> bytes:
         """Its text now."""
@@ -80,13 +82,13 @@ class TextNode(FileNode):
         """Its text now, for a reader."""
         text = self.text()
         if self.costly:
-            self.view.tree.lengths.keep(self.qid_path(), len(text))
+            self.view.tree.lengths.keep(self.qid_path(), len(text), self.version())
         return text
 
     def unread_length(self) -> int:
         if not self.costly:
             return len(self.text())
-        return self.view.tree.lengths.of(self.qid_path(), self.text)
+        return self.view.tree.lengths.of(self.qid_path(), self.text, self.version(), self.lasting)
 
     def opened(self) -> Any:
         return OpenText(self)
@@ -130,24 +132,29 @@ class OpenMessages(OpenText):
 
 
 class Lengths:
-    """Lengths of costly texts, each made again after `FRESH` seconds at the soonest; bounded."""
+    """Lengths of costly texts, each made again after `FRESH` seconds at the soonest; bounded in number."""
 
     def __init__(self, monotonic: Callable[[], float], most: int = 4096) -> None:
         self._monotonic = monotonic
         self._most = most
-        self._made: dict[int, tuple[float, int]] = {}
+        self._made: dict[int, tuple[float, int, int]] = {}
 
-    def of(self, path: int, text: Callable[[], bytes]) -> int:
-        """The length of the file with qid PATH, whose text is made by TEXT."""
+    def of(self, path: int, text: Callable[[], bytes], version: int, lasting: bool) -> int:
+        """The length of the file with qid PATH, whose text is made by TEXT.
+
+        A LASTING one is made again where VERSION is another, and only there.
+        """
         made = self._made.get(path)
-        if made is not None and self._monotonic() - made[0] <= FRESH:
-            return made[1]
-        return self.keep(path, len(text()))
+        if made is not None:
+            since, made_of, length = made
+            if made_of == version if lasting else self._monotonic() - since <= FRESH:
+                return length
+        return self.keep(path, len(text()), version)
 
-    def keep(self, path: int, length: int) -> int:
+    def keep(self, path: int, length: int, version: int) -> int:
         """The text of the file with qid PATH was made just now; its LENGTH."""
         self._made.pop(path, None)
         while len(self._made) >= self._most:
             del self._made[next(iter(self._made))]
-        self._made[path] = self._monotonic(), length
+        self._made[path] = self._monotonic(), version, length
         return length

@@ -298,6 +298,31 @@ class RunFilesTest(TreeTest):
             },
         )
 
+    def test_listing_a_job(self) -> None:
+        """`ls -l` of a job's directory asks the database nothing once the job was looked at."""
+
+        def listing() -> dict[str, tuple[int, int, float]]:
+            names = self.names("/jobs/hello")
+            stats = {name: self.successResultOf(self.client.stat(f"/jobs/hello/{name}")) for name in names}
+            return {name: (stat.length, stat.qid.version, stat.mtime) for name, stat in stats.items()}
+
+        self.process.exit(1)
+        self.jobd.crash()
+        self.client = self.connect()
+        before = listing()
+        asked: list[str] = []
+        self.jobd.service.store._reader.set_trace_callback(asked.append)
+        self.jobd.clock.pass_time(5)
+        self.assertEqual(listing(), before)
+        self.assertEqual(asked, [])
+        self.write("/jobs/hello/ctl", "run")
+        self.jobd.spawner.running[0].exit()
+        after = listing()
+        self.assertIn("last-run=2\n", self.read("/jobs/hello/status"))
+        self.assertEqual(after["history"][0], len(self.read("/jobs/hello/history")))
+        self.assertGreater(after["history"][0], before["history"][0])
+        self.assertGreater(after["history"][1:], before["history"][1:])
+
     def test_runs_that_are_kept_no_more(self) -> None:
         """A file of a run that is not kept any more is gone: ENOENT."""
         self.process.exit()
