@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from jobd.cli.definition import Definition
+from jobd.cli.many import at_once, fetch, let_go
 from jobd.cli.statuses import FAILED, Failed, status_of
 from jobd.jobs.errors import JobError
 from jobd.jobs.texts import check_name
-from jobd.ninep import messages as m
 from jobd.ninep.client import NinepClient, split_path
 from jobd.ninep.errors import STRINGS, NinepError
 from jobd.ninep.interfaces import ORDWR, OREAD, OTRUNC, OWRITE, SetStat
@@ -26,11 +25,6 @@ from jobd.ninep.remote import RemoteFid
 
 if TYPE_CHECKING:
     from jobd.ninep.stat import Stat
-
-_T = TypeVar("_T")
-
-AT_ONCE = 256
-"""Small files that are read, or jobs that are changed, at one time."""
 
 
 class Daemon:
@@ -60,19 +54,15 @@ class Daemon:
                 await fid.open(OREAD)
                 return await fid.read_all()
         finally:
-            await _let_go(fid)
+            await let_go(fid)
 
     async def text(self, path: str) -> str:
         """`read`, decoded."""
         return (await self.read(path)).decode("utf-8", "replace")
 
-    async def read_many(self, paths: Sequence[str]) -> list[str | NinepError]:
-        """What is in each of many small files, or why it can't be read."""
-        found: list[str | NinepError] = []
-        for start in range(0, len(paths), AT_ONCE):
-            reads = [_fetch(self.root, path) for path in paths[start : start + AT_ONCE]]
-            found += await gatherResults(reads, consumeErrors=True)
-        return found
+    async def read_many(self, paths: Sequence[str], label: str = "") -> list[str | NinepError]:
+        """What is in each of many small files, or why it can't be read; a LABEL has a bar shown."""
+        return await at_once(lambda path: fetch(self.root, path), paths, label)
 
     async def names(self) -> list[str]:
         """The names of all jobs, sorted."""
@@ -86,7 +76,7 @@ class Daemon:
                 await fid.open(OREAD)
                 return await fid.stats()
         finally:
-            await _let_go(fid)
+            await let_go(fid)
 
     async def stat(self, path: str) -> Stat:
         """The attributes of the file at PATH."""
@@ -95,7 +85,7 @@ class Daemon:
             with remote_errors(path):
                 return await fid.stat()
         finally:
-            await _let_go(fid)
+            await let_go(fid)
 
     async def definition(self, name: str) -> Definition:
         """The job NAME as it can be made again."""
@@ -106,7 +96,7 @@ class Daemon:
         owners = {stat.name: stat.uid for stat in await self.listing("/jobs")}
         files = ("schedule", "ctl", "options", "cmd")
         paths = [job_path(name, file) for name in names for file in files]
-        texts = await self.read_many(paths)
+        texts = await self.read_many(paths, "reading jobs")
         for path, text in zip(paths, texts, strict=True):
             if isinstance(text, NinepError):
                 raise _plain(path, text)
@@ -122,7 +112,7 @@ class Daemon:
         try:
             return await fid.open(mode)
         except NinepError as error:
-            await _let_go(fid)
+            await let_go(fid)
             raise await self._refused(path, error) if mode & 3 != OREAD else _plain(path, error) from None
 
     # ---- changing
@@ -133,7 +123,7 @@ class Daemon:
         try:
             await fid.write(0, data)
         except NinepError as error:
-            await _let_go(fid)
+            await let_go(fid)
             raise await self._refused(path, error) from None
         await self._finish(path, fid.clunk())
 
@@ -151,7 +141,7 @@ class Daemon:
         except NinepError as error:
             raise await self._refused(path, error) from None
         finally:
-            await _let_go(fid)
+            await let_go(fid)
 
     async def remove(self, name: str) -> None:
         """Delete the job NAME."""
@@ -165,7 +155,7 @@ class Daemon:
         try:
             await self._finish(path, fid.set_stat(SetStat(name=new)))
         finally:
-            await _let_go(fid)
+            await let_go(fid)
 
     async def create(self, job: Definition) -> None:
         """Make JOB as it says, its owner apart; where a part of it is refused, nothing stays behind."""
@@ -192,7 +182,7 @@ class Daemon:
         try:
             await self._finish(job_path(name), directory.mkdir(name))
         finally:
-            await _let_go(directory)
+            await let_go(directory)
 
     async def _fill(self, job: Definition) -> None:
         # The options come first: the time zone decides what a schedule means.
@@ -252,13 +242,6 @@ def job_path(name: str, file: str = "") -> str:
     return f"/jobs/{name}/{file}".rstrip("/")
 
 
-async def at_once(work: Iterable[Coroutine[Any, Any, _T]], count: int = AT_ONCE) -> list[_T]:
-    """What each of WORK comes to, COUNT of them at a time; the first failure once all have ended."""
-    semaphore = DeferredSemaphore(count)
-    done = [semaphore.run(Deferred.fromCoroutine, each) for each in work]
-    return [await each for each in done]
-
-
 def _message(lines: Sequence[str]) -> bytes:
     return "".join(line + "\n" for line in lines).encode()
 
@@ -283,52 +266,3 @@ def remote_errors(path: str) -> Iterator[None]:
         yield
     except NinepError as error:
         raise _plain(path, error) from None
-
-
-async def _let_go(fid: RemoteFid) -> None:
-    await fid.clunk().addErrback(lambda _: None)
-
-
-def _fetch(root: RemoteFid, path: str) -> Deferred[str | NinepError]:
-    """What is in a small file, or why it can't be read.
-
-    Walk, open, read and clunk are sent at once: jobd answers in order what need not wait, and an error of
-    one makes the others fail.  It counts as read when less came than was asked for.
-    """
-    session, names = root.session, split_path(path)
-    number, count = session.take_fid(), 8192
-    wrong: list[Failure] = []
-    parts: list[bytes] = []
-
-    def walked(reply: m.Rwalk) -> None:
-        if len(reply.qids) < len(names):
-            wrong.append(Failure(NinepError(errno.ENOENT)))
-            session.free_fid(number)
-
-    def finish(clunked: Any) -> Any:
-        if not isinstance(clunked, Failure):
-            session.free_fid(number)
-        if wrong:
-            return wrong[0].value if wrong[0].check(NinepError) else wrong[0]
-        if len(parts[0]) < count:
-            return parts[0].decode("utf-8", "replace")
-        return _read_all(root, names)
-
-    walk = session.request(m.Twalk(root.number, number, tuple(names)), fid=number)
-    walk.addCallbacks(walked, wrong.append)
-    session.request(m.Topen(number, OREAD)).addErrback(wrong.append)
-    read = session.request(m.Tread(number, 0, count))
-    read.addCallbacks(lambda reply: parts.append(bytes(reply.data)), wrong.append)
-    return session.request(m.Tclunk(number)).addBoth(finish)
-
-
-def _read_all(root: RemoteFid, names: Sequence[str]) -> Deferred[str]:
-    async def read() -> str:
-        fid = await root.walk(*names)
-        try:
-            await fid.open(OREAD)
-            return (await fid.read_all()).decode("utf-8", "replace")
-        finally:
-            await _let_go(fid)
-
-    return Deferred.fromCoroutine(read())

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from jobd.cli.daemon import Daemon
     from jobd.cli.session import Session
 
-_MANY = 100
-"""Jobs from which on a terminal is shown how far it is."""
-
-
 # ---- export
 
 
@@ -251,7 +247,7 @@ async def _make(
     daemon: Daemon, jobs: list[Definition], existing: dict[str, Definition], replace: bool
 ) -> list[str]:
     """Make the JOBS, and say so; a sentence for each that was refused."""
-    from jobd.cli.daemon import at_once
+    from jobd.cli.many import at_once
 
     users: dict[str, Daemon] = {"": daemon}
     refused: list[str] = []
@@ -261,7 +257,6 @@ async def _make(
         except Failed as failed:
             refused.append(failed.message)
     jobs = [job for job in jobs if job.owner in users]
-    progress = click.progressbar(length=len(jobs), label="jobs", file=sys.stderr, hidden=len(jobs) < _MANY)
 
     async def one(job: Definition) -> str:
         try:
@@ -269,11 +264,9 @@ async def _make(
         except Failed as failed:
             refused.append(f"{job.name}: {failed.message}")
             return ""
-        progress.update(1)
         return done
 
-    with progress:
-        lines = await at_once(map(one, jobs))
+    lines = await at_once(one, jobs, "making jobs")
     click.echo("".join(lines), nl=False)
     return refused
 

@@ -29,29 +29,28 @@ def ls(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:
     With a PATTERN such as 'backup-*' those whose names match.
     """
 
-    async def work(daemon: Daemon) -> list[tuple[str, dict[str, str], str]]:
+    async def work(daemon: Daemon) -> list[dict[str, str]]:
         names = await daemon.names()
         if patterns:
             names = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-        files = [f"/jobs/{name}/{file}" for name in names for file in ("status", "schedule")]
-        texts = await daemon.read_many(files)
+        texts = await daemon.read_many([f"/jobs/{name}/status" for name in names], "reading jobs")
         return [
-            (name, attributes(status), schedule.split("\n")[0])
-            for name, status, schedule in zip(names, texts[::2], texts[1::2], strict=True)
+            {"name": name} | attributes(text)
+            for name, text in zip(names, texts, strict=True)
             # A job that was removed meanwhile has no files any more.
-            if isinstance(status, str) and isinstance(schedule, str)
+            if isinstance(text, str)
         ]
 
     jobs = session.call(work)
     if patterns and not jobs:
         raise Failed(f"no job is called {' or '.join(patterns)}", NOT_FOUND)
     if as_json:
-        print_json([{"name": name, "schedule": schedule} | values(status) for name, status, schedule in jobs])
+        print_json([values(job) for job in jobs])
         return
     moment = now()
     rows = [
-        (name, status.get("state", ""), _next(status, moment), _last(status, moment), schedule)
-        for name, status, schedule in jobs
+        (job["name"], job.get("state", ""), _next(job, moment), _last(job, moment), job.get("schedule", ""))
+        for job in jobs
     ]
     if rows:
         table(("NAME", "STATE", "NEXT", "LAST", "SCHEDULE"), rows)

@@ -105,7 +105,7 @@ def _of_job(session: Session, name: str, count: int, as_json: bool) -> None:
 def _all_jobs(session: Session, count: int, as_json: bool) -> None:
     async def work(daemon: Daemon) -> list[tuple[datetime, str]]:
         names = await daemon.names()
-        texts = await daemon.read_many([f"/jobs/{name}/status" for name in names])
+        texts = await daemon.read_many([f"/jobs/{name}/status" for name in names], "reading jobs")
         found = []
         for name, text in zip(names, texts, strict=True):
             if isinstance(text, str) and (when := instant(attributes(text).get("next"))):

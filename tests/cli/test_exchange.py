@@ -108,6 +108,13 @@ class DefinitionsTests(ExchangeCase):
         text = self.jobctl("export", "b").stdout
         self.assertEqual(text, f"job b\nowner {ME}\nschedule @daily\nstate stopped\n")
 
+    def test_long_command(self) -> None:
+        """A command that takes several messages is exported whole."""
+        command = "x" * 9000 + "\n" + "y" * 200_000
+        self.jobctl("add", "a", "@daily", command)
+        (job,) = read_definitions(self.jobctl("export").stdout)
+        self.assertEqual(job.command, command)
+
     def test_twice(self) -> None:
         """What is there already, and the same, is left as it is."""
         text = "job a\nschedule @daily\noption timeout 300\ncommand x\nstate started\n"
