@@ -11,9 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.daemon import ROOT
 from tests.docs.page import Block, read_page
+from tests.docs.shown import pattern
 from tests.docs.walk import Walk
 from tests.optional import lacking
 from tests.security import ALICE
+from tests.systemd.manager import PREFIX, STAND_IN, Manager
 
 # What no test runs. Why not stands beside it in the page.
 NOT_RUN = {
@@ -26,6 +28,11 @@ NOT_RUN = {
         "9pfuse 'tcp!127.0.0.1!5640' ~/jobd",
         "cat ~/jobd/version",
         "fusermount -u ~/jobd",
+    ],
+    "serve": [
+        "python3 -m venv /opt/jobd",
+        "/opt/jobd/bin/pip install '.[tls]'",
+        "ln -s /opt/jobd/bin/jobd /opt/jobd/bin/jobctl /usr/local/bin",
     ],
     "tls": ["pip install 'jobd[tls]'"],
 }
@@ -60,6 +67,14 @@ class WalkTest(SynchronousTestCase):
     def test_monitoring(self) -> None:
         """docs/howto/monitoring.md, whose mails nobody gets where there is no mail."""
         Walk(self, ROOT / "docs/howto/monitoring.md").go()
+
+    def test_serve(self) -> None:
+        """docs/howto/serve.md, as root of a machine with a systemd, where jobd is no service yet."""
+        manager = Manager(self, installed=False)
+        for block in read_page(ROOT / "docs/howto/serve.md"):
+            for command in block.commands if "not run" not in block.marks else ():
+                output = manager.type(command.text.replace(PREFIX, STAND_IN))
+                self.assertRegex(output, rf"\A{pattern(command.shown).pattern}\Z", command.text)
 
     def test_tls(self) -> None:
         """docs/howto/tls.md, where glenda is another user than the daemon's if that can be."""

@@ -22,9 +22,14 @@ from tests.optional import lacking
 from tests.processes import PATIENCE
 
 SYSTEMD = "/lib/systemd/systemd"
-UNITS = ROOT / "packaging" / "systemd"
-COMMANDS = ("/opt/jobd/bin/jobd", "%h/.local/bin/jobd")
-"""What the units start; it is not installed, and another stands for it."""
+PREFIX = "/opt/jobd"
+"""Where jobd is installed, as packaging and documentation have it."""
+STAND_IN = "/run/test"
+"""Where it is here."""
+PROGRAMS = {"jobd": "jobd.__main__", "jobctl": "jobd.cli.main"}
+PROGRAM = """#!/bin/sh
+PYTHONPATH={root} exec {python} -c 'from {module} import main; main()' "$@"
+"""
 NAMESPACES = ["--pid", "--fork", "--kill-child", "--mount-proc", "--cgroup", "--uts", "--ipc", "--net"]
 
 _BOOT = """
@@ -33,41 +38,40 @@ mount --make-rprivate /
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /run
-cp -r "$1" /run/test
-mount -t tmpfs -o mode=755 tmpfs /var/lib
-mount -t tmpfs -o mode=755 tmpfs /etc/default
-cp /run/test/default /etc/default/jobd
+cp -r "$1" "$3"
+for directory in /var/lib /etc/default /etc/systemd/system; do
+    mount -t tmpfs -o mode=755 tmpfs $directory
+done
+cp "$3/options" /etc/default/jobd
 mount --bind /tmp /tmp    # stays writable: PrivateDevices= makes its devices there
 mount -o remount,bind,ro /
-exec env -i PATH="$PATH" container=jobd-test SYSTEMD_UNIT_PATH=/run/test/units SYSTEMD_GENERATOR_PATH= \\
+exec env -i PATH="$3/bin:$PATH" container=jobd-test SYSTEMD_GENERATOR_PATH= \\
+    SYSTEMD_UNIT_PATH="/etc/systemd/system:$3/units" \\
     "$2" --system --unit=boot.target --log-target=null --show-status=0
 """
 
 
-def unit(name: str, command: str) -> str:
-    """The text of a unit of packaging/systemd that starts COMMAND."""
-    text = (UNITS / name).read_text()
-    for installed in COMMANDS:
-        text = text.replace(installed, command)
-    return text
-
-
 class Manager:
-    """A systemd that runs from now to the end of TEST, with jobd's units and DROP_INS for its service."""
+    """A systemd that runs from now to the end of TEST, with jobd's units and DROP_INS for its service.
 
-    def __init__(self, test: unittest.TestCase, *drop_ins: str, options: str = "") -> None:
+    Unless it is INSTALLED, its files are only in `STAND_IN`, as after `pip install`.
+    """
+
+    def __init__(
+        self, test: unittest.TestCase, *drop_ins: str, options: str = "", installed: bool = True
+    ) -> None:
         if os.geteuid() != 0:
             raise unittest.SkipTest("needs root, for namespaces")
         if not os.path.exists(SYSTEMD):
             lacking("systemd")
         directory = Path(tempfile.mkdtemp(prefix="jobd-systemd-"))
         test.addCleanup(shutil.rmtree, directory)
-        self._prepare(directory, drop_ins, options)
+        _prepare(directory, drop_ins, options, installed)
         self._cgroup = _make_cgroup(test)
         said = directory / "log"
         with said.open("wb") as log:
             process = subprocess.Popen(
-                ["unshare", *NAMESPACES, "sh", "-c", _BOOT, "boot", str(directory), SYSTEMD],
+                ["unshare", *NAMESPACES, "sh", "-c", _BOOT, "boot", str(directory), SYSTEMD, STAND_IN],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -77,20 +81,6 @@ class Manager:
         test.addCleanup(self._end, process)
         self.pid = self._wait_until_it_runs(process, said)
         self.socket = f"unix:/proc/{self.pid}/root/run/jobd/jobd.sock"
-
-    def _prepare(self, directory: Path, drop_ins: tuple[str, ...], options: str) -> None:
-        units = directory / "units"
-        (units / "jobd.service.d").mkdir(parents=True)
-        for name in ("jobd.service", "jobd.socket"):
-            (units / name).write_text(unit(name, "/run/test/jobd"))
-        # There is no journal.
-        for number, text in enumerate((*drop_ins, "[Service]\nStandardError=append:/run/log\n")):
-            (units / "jobd.service.d" / f"{number}.conf").write_text(text)
-        for target in ("boot", "sysinit", "basic", "sockets", "shutdown"):
-            (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
-        (directory / "default").write_text(f'JOBD_OPTIONS="{options}"\nTZ=UTC\nPYTHONPATH={ROOT}\n')
-        (directory / "jobd").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m jobd "$@"\n')
-        (directory / "jobd").chmod(0o755)
 
     def _wait_until_it_runs(self, process: subprocess.Popen[bytes], said: Path) -> int:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -108,13 +98,24 @@ class Manager:
         log = Path(f"/proc/{self.pid}/root/run/log")
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def type(self, command: str) -> str:
+        """What a shell command prints on this machine; AssertionError where it fails."""
+        done = subprocess.run(
+            ["nsenter", "--target", str(self.pid), "--all", "sh", "-c", command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env={"PATH": f"{STAND_IN}/bin:{os.environ['PATH']}"},
+        )
+        if done.returncode:
+            raise AssertionError(f"{command}: {done.stdout}\n{self.log}")
+        return done.stdout
+
     def systemctl(self, *arguments: str) -> str:
         """What systemctl prints; AssertionError where it fails."""
-        command = ["nsenter", "--target", str(self.pid), "--all", "systemctl", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        if done.returncode:
-            raise AssertionError(f"{arguments}: {done.stdout}{done.stderr}\n{self.log}")
-        return done.stdout
+        return self.type(shlex.join(["systemctl", *arguments]))
 
     def show(self, name: str) -> str:
         """The property NAME of the service."""
@@ -152,6 +153,29 @@ class Manager:
             time.sleep(0.02)
         for group, _, _ in os.walk(self._cgroup, topdown=False):
             os.rmdir(group)
+
+
+def _prepare(directory: Path, drop_ins: tuple[str, ...], options: str, installed: bool) -> None:
+    """Fill DIRECTORY with what STAND_IN shall have."""
+    share, units, programs = directory / "share" / "jobd", directory / "units", directory / "bin"
+    for name in ("systemd", "default", "logrotate"):
+        shutil.copytree(ROOT / "packaging" / name, share / name)
+    for path in (path for path in share.rglob("*") if path.is_file()):
+        path.write_text(path.read_text().replace(PREFIX, STAND_IN))
+    if installed:
+        shutil.copytree(share / "systemd", units)
+    (units / "jobd.service.d").mkdir(parents=True)
+    # There is no journal.
+    for number, text in enumerate((*drop_ins, "[Service]\nStandardError=append:/run/log\n")):
+        (units / "jobd.service.d" / f"{number}.conf").write_text(text)
+    for target in ("boot", "sysinit", "basic", "sockets", "shutdown"):
+        (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
+    (directory / "options").write_text(f'JOBD_OPTIONS="{options}"\n')
+    programs.mkdir()
+    for name, module in PROGRAMS.items():
+        python = shlex.quote(sys.executable)
+        (programs / name).write_text(PROGRAM.format(root=ROOT, python=python, module=module))
+        (programs / name).chmod(0o755)
 
 
 def _make_cgroup(test: unittest.TestCase) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.daemon import ROOT
 from tests.processes import PATIENCE, Client, ProcessTest
-from tests.systemd.manager import UNITS, Manager, unit
+from tests.systemd.manager import Manager
+
+UNITS = ROOT / "packaging" / "systemd"
 
 RUN = "echo before; read line < /run/go; echo after $line"
 """A command that waits until the test tells it something."""
@@ -35,8 +39,8 @@ class VerifyTest(ProcessTest):
             paths = []
             for name in names:
                 path = self.directory / name.removeprefix("user/")
-                text = unit(name.split("/")[-1], true) if "user" not in name else unit(name, true)
-                path.write_text(text.replace("%h/.local/bin/jobd", true))
+                text = (UNITS / name.removeprefix("jobd.service.d/")).read_text()
+                path.write_text(re.sub(r"(?<=ExecStart=)\S+", true, text))
                 if path.suffix != ".conf":
                     paths.append(str(path))
             found = subprocess.run(
