@@ -24,6 +24,7 @@ from jobd.ninep.remote import deferred
 if TYPE_CHECKING:
     from jobd.jobs.job import Job
     from jobd.jobs.records import RunRecord
+    from jobd.jobs.table import JobTable
     from jobd.service import JobService
 
 ACTOR = "application"
@@ -89,14 +90,14 @@ class Jobs:
     # ---- looking
 
     def __len__(self) -> int:
-        return len(self._service.table)
+        return len(self._table)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._service.table.find(name) is not None
+        return isinstance(name, str) and self._table.find(name) is not None
 
     def __iter__(self) -> Iterator[JobInfo]:
         """All jobs, in the order in which they were made."""
-        return map(_job_info, self._service.table.after(0))
+        return map(_job_info, self._table.after(0))
 
     def get(self, name: str) -> JobInfo:
         """The job NAME; JobError (ENOENT) where there is none."""
@@ -141,7 +142,7 @@ class Jobs:
         It is stopped unless STARTED.  Where anything is wrong, nothing is made; JobError (EEXIST) where there
         is a job NAME.
         """
-        table, access = self._service.table, self._service.access
+        table, access = self._table, self._service.access
         message = option_table.message(options).encode()
         # Looked at first: what is wrong shall leave no job behind.
         option_table.merge(DEFAULTS, message)
@@ -194,29 +195,29 @@ class Jobs:
     @deferred
     async def start(self, name: str) -> None:
         """Have job NAME run at its instants from now on."""
-        await self._service.table.start(self._job(name), actor=ACTOR)
+        await self._table.start(self._job(name), actor=ACTOR)
 
     @deferred
     async def stop(self, name: str) -> None:
         """Have job NAME run no more. A run in progress goes on."""
-        await self._service.table.stop(self._job(name), actor=ACTOR)
+        await self._table.stop(self._job(name), actor=ACTOR)
 
     @deferred
     async def run(self, name: str) -> int:
         """Run job NAME once, now; the number of that run. JobError (EBUSY) where `overlap` would skip it."""
-        return await self._service.table.run(self._job(name), actor=ACTOR)
+        return await self._table.run(self._job(name), actor=ACTOR)
 
     def kill(self, name: str, signal: int | None = None) -> None:
         """End the runs of job NAME that are in progress, or send them SIGNAL.
 
         JobError (EBUSY) where none is.
         """
-        self._service.table.kill(self._job(name), signal, actor=ACTOR)
+        self._table.kill(self._job(name), signal, actor=ACTOR)
 
     @deferred
     async def remove(self, name: str) -> None:
         """Delete job NAME with its log and history; JobError (EBUSY) while a run is in progress."""
-        await self._service.table.remove(self._job(name), actor=ACTOR)
+        await self._table.remove(self._job(name), actor=ACTOR)
 
     # ---- runs
 
@@ -247,11 +248,18 @@ class Jobs:
 
     # ---- helpers
 
+    @property
+    def _table(self) -> JobTable:
+        table: JobTable | None = getattr(self._service, "table", None)
+        if table is None:
+            raise RuntimeError("the service was never started, and has no jobs before")
+        return table
+
     def _job(self, name: str) -> Job:
-        return self._service.table.job(name)
+        return self._table.job(name)
 
     async def _change(self, name: str, schedule: str | None, command: str | None, options: str) -> JobInfo:
-        table, job = self._service.table, self._job(name)
+        table, job = self._table, self._job(name)
         option_table.merge(job.options, options.encode())
         # A call can't have all options that a command can: while one becomes the other, it has the fewer.
         calls = command is not None and command.split()[:1] == [VERB]

@@ -270,7 +270,11 @@ class JobService(Service):
         for record in store.load_jobs():
             if record.watermark is not None and record.watermark > now:
                 guard = max(guard, record.watermark)
-            jobs[record.id] = table.load(record, handled=int(resumed) if resumed else None)
+            job = jobs[record.id] = table.load(record, handled=int(resumed) if resumed else None)
+            try:
+                self._callables.called_by(job)
+            except JobError as error:
+                self.log.error("job {job} can't run: {why}", job=job.name, why=error)
         if guard > now:
             store.set_meta("guard", str(guard))
         self._scheduler.guard = guard

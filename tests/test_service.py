@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import signal
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import fail, maybeDeferred
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jobd.access import Access
+from jobd.access import Access, Peer
 from jobd.jobs.errors import JobError
+from jobd.jobs.processes import PosixSpawner
 from jobd.jobs.store import Store, StoreError
 from jobd.jobs.table import JobTable
 from jobd.service import JobService, default_max_runs
 from jobd.testing import FakeClock, FakeSpawner, MemoryJobd
+
+PR_GET_CHILD_SUBREAPER = 37  # of prctl(2)
 
 ORIGINAL = b"""\
 hello:0 0/5 * * * ? *:echo hello world
@@ -29,6 +38,14 @@ latin1:* * * * *:echo gr\xfc\xdfe
 no command
 hello:* * * * *:a second one
 last:@hourly:true"""
+
+
+def capture_logs(test: SynchronousTestCase) -> list[LogEvent]:
+    """What is logged until the end of TEST."""
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)
+    test.addCleanup(globalLogPublisher.removeObserver, events.append)
+    return events
 
 
 class OriginalTest(SynchronousTestCase):
@@ -135,6 +152,20 @@ class RestartTest(SynchronousTestCase):
         jobd.clock.pass_time(60)
         self.assertEqual(len(jobd.spawner.running), 1)
 
+    def test_callable_gone(self) -> None:
+        """A job whose callable is registered no more is told of at the start."""
+        jobd = MemoryJobd(callables={"work": lambda call: None, "rest": lambda call: None})
+        self.addCleanup(jobd.close)
+        for name in ("work", "rest"):
+            self.successResultOf(jobd.jobs.add(name, "@hourly", f"@call {name}"))
+        jobd._more["callables"] = {"rest": lambda call: None}
+        events = capture_logs(self)
+        jobd.restart()
+        told = [formatEvent(event) for event in events if event["log_level"] == LogLevel.error]
+        self.assertEqual(
+            told, ["job work can't run: command: no callable 'work' is registered; there are rest"]
+        )
+
     def test_a_directory_in_use(self) -> None:
         """A second daemon is refused the directory, and the first does not mind."""
         directory = os.path.abspath(self.mktemp())
@@ -166,3 +197,116 @@ class RestartTest(SynchronousTestCase):
         for cores, runs in ((1, 64), (8, 64), (9, 72), (None, 64)):
             self.patch(os, "cpu_count", lambda cores=cores: cores)
             self.assertEqual(default_max_runs(), runs)
+
+
+class EmbeddedTest(TestCase):
+    """A service with nothing handed in but a reactor and a directory."""
+
+    def service(self, directory: str | None, **more: Any) -> JobService:
+        service = JobService(reactor, directory, **more)
+        service.startService()
+        self.addCleanup(service.stopService)
+        return service
+
+    async def run_once(self, service: JobService, command: str) -> str:
+        """What COMMAND prints, as a job."""
+        await service.jobs.ensure("job", "@hourly", command)
+        number = await service.jobs.run("job")
+        run = await service.jobs.wait("job", number)
+        self.assertEqual(run.outcome, "ok")
+        return service.jobs.output("job", number)
+
+    async def test_directory(self) -> None:
+        """It runs jobs, and finds them again."""
+        directory = os.path.abspath(self.mktemp())
+        service = self.service(directory)
+        self.assertEqual(await self.run_once(service, "echo $JOBD_JOB"), "job\n")
+        await service.stopService()
+        service = self.service(directory)
+        [run] = service.jobs.history("job")
+        self.assertEqual((run.outcome, service.jobs.output("job", 1)), ("ok", "job\n"))
+
+    async def test_no_directory(self) -> None:
+        """Without a directory nothing is left of them."""
+        service = self.service(None)
+        self.assertEqual(await self.run_once(service, "echo one"), "one\n")
+        assert service._temporary is not None
+        directory = service._temporary.name
+        self.assertTrue(os.path.isdir(directory))
+        await service.stopService()
+        self.assertFalse(os.path.exists(directory))
+        service.startService()
+        self.assertEqual(list(service.jobs), [])
+
+    async def test_process_is_as_it_was(self) -> None:
+        """It changes nothing of the process around it."""
+
+        def state() -> list[object]:
+            with open("/proc/self/status") as status:
+                umask = [line for line in status if line.startswith("Umask")]
+            handlers = [signal.getsignal(number) for number in sorted(signal.valid_signals())]
+            reaper = ctypes.c_int()
+            ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(reaper), 0, 0, 0)
+            return [os.getcwd(), os.environ.copy(), umask, handlers, reaper.value, signal.set_wakeup_fd(-1)]
+
+        # The reactor that runs has handlers of its own.
+        await deferLater(reactor, 0)
+        before = state()
+        signal.set_wakeup_fd(before[-1])  # type: ignore[arg-type]
+        service = self.service(None, spawner=PosixSpawner(reactor))
+        await self.run_once(service, "true")
+        within = state()
+        signal.set_wakeup_fd(within[-1])  # type: ignore[arg-type]
+        self.assertEqual(within, before)
+
+    def test_never_started(self) -> Deferred[Any]:
+        """One that was never started stops without a word, and says why it has no jobs."""
+        service = JobService(reactor, None)
+        self.assertIn("never started", str(self.assertRaises(RuntimeError, service.jobs.get, "job")))
+        return service.stopService()
+
+
+class FactoryTest(SynchronousTestCase):
+    """The jobs as files, on sockets."""
+
+    def setUp(self) -> None:
+        self.jobd = MemoryJobd(start=False)
+        self.addCleanup(self.jobd.close)
+        self.factory = self.jobd.service.factory(
+            identify=lambda _: Peer("here", self.jobd.service.access.daemon)
+        )
+
+    def connect(self) -> StringTransport:
+        transport = StringTransportWithDisconnection()
+        transport.abortConnection = transport.loseConnection  # type: ignore[method-assign]
+        protocol = self.factory.buildProtocol(None)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        return transport
+
+    def test_while_it_runs(self) -> None:
+        """A connection is refused before the start, served then, and ended by the stop."""
+        self.assertFalse(self.connect().connected)
+        self.jobd.service.startService()
+        transport = self.connect()
+        self.assertTrue(transport.connected)
+        stopped = self.jobd.stop()
+        self.assertFalse(transport.connected)
+        self.jobd.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertFalse(self.connect().connected)
+        self.jobd.service.startService()
+        self.assertTrue(self.connect().connected)
+
+    def test_metrics(self) -> None:
+        """`/metrics` counts its connections."""
+        self.jobd.service.startService()
+        self.connect()
+        client = self.successResultOf(self.jobd.connect())
+        self.assertIn(b"\njobd_connections 1\n", self.successResultOf(client.read_file("/metrics")))
+
+    def test_made_later(self) -> None:
+        """One that is made while the service runs serves at once."""
+        self.jobd.service.startService()
+        self.factory = self.jobd.service.factory(identify=lambda _: None)
+        self.assertTrue(self.connect().connected)
