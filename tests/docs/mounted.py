@@ -34,14 +34,15 @@ host env -i %s bash /run/commands 2>&1
 PRELUDE = r"""
 cd /run/home
 ls() { command ls -C "$@"; }    # as at a terminal
-until_lines() {
-    until [ "$(wc -l <"$1")" -ge "$2" ]; do sleep 0.1; done
-}
-follow() {
+begin() {
     lines=$1; shift
-    "$@" >/run/followed 2>&1 & until_lines /run/followed "$lines"
-    kill $!; cat /run/followed
+    : >/run/output
+    "$@" >/run/output 2>&1 & begun=$!
+    until [ "$(wc -l </run/output)" -ge "$lines" ]; do sleep 0.1; done
+    cat /run/output
 }
+follow() { begin "$@"; kill $begun; }
+leave_on() { begin "$@"; daemon=$begun; }
 """
 
 NEXT = "jobd-docs-next"
@@ -62,7 +63,7 @@ def outputs(
             elif command.shown and command.shown[-1] == INTERRUPT:
                 text = f"follow {lines - 1} {text}"
             elif "terminal" in block.marks and number == len(block.commands):
-                text = f"{text} >/run/log 2>&1 & daemon=$!; until_lines /run/log {lines}; cat /run/log"
+                text = f"leave_on {lines} {text}"
             script += [text, f"echo {NEXT}"]
     words = " ".join(shlex.quote(f"{name}={value}") for name, value in environment.items())
     result = guest.run(SCRIPT % (replace("\n".join(script)), words), port, timeout=3 * TIMEOUT)

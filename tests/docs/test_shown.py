@@ -13,7 +13,7 @@ SAME = (
     ("started=2026-11-22T09:01:09.417Z exit=0", "started=2030-11-22T09:01:09.000Z exit=0"),
     ("hello  started  in 17 hours  ok now", "hello    started  in 1 second   ok 3 minutes ago"),
     ("cpu=0.002 maxrss=39956", "cpu=1.5 maxrss=1"),
-    ("9P server starting on 5640", "9P server starting on 40312"),
+    ("by 127.0.0.1:5640", "by 127.0.0.1:40312"),
     ("owner glenda /home/glenda", "owner root /root"),
     ("jobd 0.1.0", "jobd 1.0.0.dev3"),
 )

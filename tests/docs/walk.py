@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import unittest
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.daemon import ROOT, Daemon, free_port
@@ -26,7 +26,7 @@ PORTS = ("5640", "5641")
 SERVER_OF_PAGES = "server.example"
 USER_OF_PAGES = "glenda"
 
-PERIOD, MARGIN = 300, 20
+PERIOD, MARGIN = 300, 10
 """Seconds. No walk begins so little before the next PERIOD: a page's jobs that fall due each five minutes are
 not meant to do so while one reads it."""
 
@@ -70,7 +70,7 @@ class Walk:
         _make_program(others / "sudo", SUDO)
         ports = {port: str(free_port()) for port in PORTS}
         self._port = ports[PORTS[0]]
-        self._stand_ins = ports | {f"{SERVER_OF_PAGES}:": "127.0.0.1:", USER_OF_PAGES: self._user}
+        self._stand_ins = ports | {f"{SERVER_OF_PAGES}:": "localhost:", USER_OF_PAGES: self._user}
         self._environment = {
             "HOME": str(self._directory),
             "PATH": f"{others}:{os.environ['PATH']}",
@@ -114,13 +114,13 @@ class Walk:
             else:
                 terminal.type(self._replaced(command.text))
             if goes_on and command.text != INTERRUPT:
-                terminal.wait_for(pattern(command.shown))
+                terminal.wait_for(pattern(command.shown, self._replaced))
             elif command.shown and command.shown[-1] == INTERRUPT:
-                terminal.wait_for(pattern(command.shown[:-1]))
+                terminal.wait_for(pattern(command.shown[:-1], self._replaced))
                 terminal.interrupt()
                 terminal.wait_for_prompt()
             else:
-                self._compare(block, command, terminal.wait_for_prompt())
+                self._compare(block, command, terminal.wait_for_prompt(), self._replaced)
 
     def _terminal(self, name: str) -> Terminal:
         if name not in self._terminals:
@@ -135,12 +135,14 @@ class Walk:
         if self._terminals:
             environment["JOBD_ADDR"] = f"{SERVER}:{self._port}"
             said = mounted.outputs(blocks, int(self._port), self._replaced_in_guest, environment)
+            replace = self._replaced
         else:
             del environment["JOBD_ADDR"]
             said = mounted.outputs(blocks, Daemon(self._test).port, self._with_user, environment)
+            replace = self._with_user
         commands = [(block, command) for block in blocks for command in block.commands]
         for (block, command), output in zip(commands, said, strict=True):
-            self._compare(block, command, output)
+            self._compare(block, command, output, replace)
 
     def _replaced(self, text: str) -> str:
         words = "|".join(map(re.escape, self._stand_ins))
@@ -152,9 +154,9 @@ class Walk:
     def _replaced_in_guest(self, text: str) -> str:
         return self._replaced(text).replace("127.0.0.1", SERVER)
 
-    def _compare(self, block: Block, command: Command, output: str) -> None:
-        shown = [self._with_user(line) for line in command.shown if line != INTERRUPT]
-        if not pattern(shown).fullmatch(output):
+    def _compare(self, block: Block, command: Command, output: str, replace: Callable[[str], str]) -> None:
+        shown = [line for line in command.shown if line != INTERRUPT]
+        if not pattern(shown, replace).fullmatch(output):
             raise AssertionError(
                 f"{self._path.name}:{block.line}: $ {command.text}\n{output}where the page shows\n"
                 + "".join(f"{line}\n" for line in shown)
