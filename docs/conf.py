@@ -31,6 +31,8 @@ html_css_files = ["jobd.css"]
 html_copy_source = False
 html_show_copyright = False
 
+# So that the directory is one for MANPATH.
+man_make_section_directory = True
 man_pages = [
     ("reference/jobd", "jobd", "the daemon that runs jobs and serves them as files", "", "8"),
     ("reference/jobctl", "jobctl", "see and change the jobs of a jobd", "", "1"),
