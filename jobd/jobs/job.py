@@ -102,10 +102,6 @@ class Job:
         """Its first instant later than INSTANT, in seconds since 1970; its schedule must be loaded."""
         return None if self.schedule is None else self.schedule.next_epoch(instant)
 
-    def qid_path(self, file: int, run: int = 0) -> int:
-        """The qid path of its file number FILE (below 256), in the directory of RUN or its own."""
-        return self.id << 36 | run << 8 | file
-
 
 def read_schedule(
     text: str, options: Options, default_zone: str, seed: str, anchor: int | None = None

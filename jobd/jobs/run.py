@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jobd.jobs.output import LineStamper, PipeReader
-from jobd.jobs.texts import attributes, instant
+from jobd.jobs.texts import attribute_lines, attributes, instant
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -154,7 +154,7 @@ def status_text(record: RunRecord) -> str:
     running = record.pid or (record.started and not record.detail)
     state = "ended" if record.outcome else "running" if running else "waiting"
     pairs = [("state", state), ("pid", None if record.outcome else record.pid), *history(record)]
-    return "".join(attributes([pair]) + "\n" for pair in pairs if pair[1] is not None)
+    return attribute_lines(pairs)
 
 
 def history(record: RunRecord) -> list[tuple[str, object]]:
@@ -192,10 +192,8 @@ def environment_text(record: RunRecord) -> str:
     """What exactly was run, as the `env` file of a run has it."""
     argv = json.loads(record.argv) if record.argv else []
     environment = json.loads(record.environment) if record.environment else {}
-    lines = [attributes([(f"argv{index}", word)]) for index, word in enumerate(argv)]
-    lines.append(attributes([("directory", record.directory)]))
-    lines += [attributes([(name, value)]) for name, value in sorted(environment.items())]
-    return "".join(line + "\n" for line in lines if line)
+    words = [(f"argv{index}", word) for index, word in enumerate(argv)]
+    return attribute_lines([*words, ("directory", record.directory), *sorted(environment.items())])
 
 
 def _seconds(ns: int | None) -> float | None:

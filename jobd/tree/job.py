@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from jobd.jobs import options as option_table
 from jobd.jobs.errors import JobError
 from jobd.jobs.run import LOST, signal_name
-from jobd.jobs.texts import attributes, decode, instant
+from jobd.jobs.texts import attribute_lines, decode, instant
 from jobd.ninep.interfaces import DMAPPEND, DMDIR, SetStat
 from jobd.tree.command import Command
 from jobd.tree.control import Ctl
@@ -107,7 +107,7 @@ class Status(LivelyNode, TextNode):
             *(_of_last(last) if last else []),
             ("last-success", None if job.last_success is None else instant(job.last_success / NANO)),
         ]
-        return "".join(attributes([pair]) + "\n" for pair in pairs if pair[1] is not None).encode()
+        return attribute_lines(pairs).encode()
 
 
 def _of_last(last: Ended) -> list[tuple[str, object]]:

@@ -54,7 +54,8 @@ class JobNode(TreeNode):
         return self.job.version
 
     def qid_path(self) -> int:
-        return self.job.qid_path(self.number)
+        # The number of a run comes between: see `RunNode`.
+        return self.job.id << 36 | self.number
 
 
 class LivelyNode(JobNode):

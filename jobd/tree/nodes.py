@@ -92,14 +92,14 @@ class TreeNode(Node):
         return Qid(self.type, self.version() & 0xFFFFFFFF, self.qid_path())
 
     def stat(self) -> Stat:
-        rights, changed = self.rights(), self.changed()
-        qid, length = self.qid, self.length()
-        key = (rights, changed, qid, length, self.name)
+        rights, changed, length = self.rights(), self.changed(), self.length()
+        # The rest of a qid stays as it is.
+        key = (rights, changed, length, self.version(), self.name)
         if self._stat is not None and self._stat[0] == key:
             return self._stat[1]
         mode, owner, group = rights
         stat = Stat(
-            qid,
+            self.qid,
             mode | self.type << 24,
             length,
             self.name,

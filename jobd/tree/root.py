@@ -14,7 +14,7 @@ import jobd
 from jobd.access import AccessError
 from jobd.jobs.actor import Actor
 from jobd.jobs.errors import JobError
-from jobd.jobs.texts import attributes, check_name, decode, parse_definition, shorten
+from jobd.jobs.texts import attribute_lines, attributes, check_name, decode, parse_definition, shorten
 from jobd.ninep.errors import NinepError
 from jobd.ninep.interfaces import DMAPPEND, DMSETVTX, Attach, Entry, IFilesystem, Statfs
 from jobd.tree.growing import GrowingNode
@@ -172,7 +172,7 @@ class Ctl(_Lively, MessageNode):
             ("version", jobd.__version__),
         ]
         state = "paused\n" if tree.table.paused else "running\n"
-        return (state + "".join(attributes([fact]) + "\n" for fact in facts)).encode()
+        return (state + attribute_lines(facts)).encode()
 
     def message(self, data: bytes) -> Any:
         verb = decode(data, "ctl").strip().lower()

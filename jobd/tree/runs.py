@@ -83,7 +83,7 @@ class RunNode(JobNode):
         return 2 if record.outcome is not None else 1 if record.started else 0
 
     def qid_path(self) -> int:
-        return self.job.qid_path(self.number, self.run_number)
+        return self.job.id << 36 | self.run_number << 8 | self.number
 
 
 class Output(GrowingNode, RunNode):
