@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -137,6 +137,13 @@ class ProcessTest(SynchronousTestCase):
                 self.addCleanup(client.close)
                 return client
         raise AssertionError(f"the daemon does not listen:\n{self.log.read_text()}")
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Wait for what a process will do."""
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            self.assertLess(time.monotonic(), deadline, self.log.read_text() if self.log.exists() else "")
+            time.sleep(0.02)
 
     def terminated(self, process: subprocess.Popen[bytes]) -> int:
         """The status with which PROCESS ends after a SIGTERM."""

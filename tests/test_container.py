@@ -8,9 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import unittest
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.daemon import ROOT
@@ -54,12 +53,6 @@ class InitTest(ProcessTest):
         self.wait_until(lambda: children.read_text() != "")
         self.init = int(children.read_text())
         return process
-
-    def wait_until(self, happened: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not happened():
-            self.assertLess(time.monotonic(), deadline, self.log.read_text())
-            time.sleep(0.02)
 
     def test_signals(self) -> None:
         """SIGTERM and SIGINT end it with status 0. They would not end an init that did not handle them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobd.ninep import messages as m
 from jobd.systemd import Notifier
+from tests.daemon import ROOT
+from tests.optional import lacking
 from tests.processes import JOBD, PATIENCE, ProcessTest
 
 HAND_OVER = """
@@ -241,10 +244,43 @@ class HangupTest(ProcessTest):
     def hang_up(self, process: subprocess.Popen[bytes], log: Path, times: int) -> None:
         """Send SIGHUP, and wait until LOG tells of the TIMES-th."""
         process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + PATIENCE
-        while not log.exists() or log.read_text().count("SIGHUP") < times:
-            self.assertLess(time.monotonic(), deadline, "SIGHUP is not said")
-            time.sleep(0.02)
+        self.wait_until(lambda: log.exists() and log.read_text().count("SIGHUP") >= times)
+
+    def test_logrotate(self) -> None:
+        """logrotate(8), by the file of packaging, moves the log away and has jobd begin another."""
+        logrotate = shutil.which("logrotate", path="/usr/sbin:/sbin:" + os.environ["PATH"])
+        if logrotate is None:
+            lacking("logrotate")
+        log = self.directory / "jobd.log"
+        process = self.start(JOBD, *self.arguments(), "--logfile", str(log))
+        self.connect(process)
+        text = (ROOT / "packaging" / "logrotate" / "jobd").read_text()
+        for there, here in (
+            ("/var/log/jobd.log", str(log)),
+            ("systemctl kill --signal=HUP --kill-who=main jobd.service", f"kill -HUP {process.pid}"),
+        ):
+            self.assertIn(there, text)
+            text = text.replace(there, here)
+        snippet = self.directory / "snippet"
+        snippet.write_text(text)
+        snippet.chmod(0o644)
+        subprocess.run([logrotate, "--force", "--state", f"{snippet}.state", str(snippet)], check=True)
+        self.wait_until(lambda: log.exists() and "SIGHUP" in log.read_text())
+        self.assertIn("starting on", log.with_name("jobd.log.1").read_text())
+        self.assertNotIn("starting on", log.read_text())
+
+    def test_twistd(self) -> None:
+        """twistd begins another log at SIGUSR1, and reads zones anew at SIGHUP like any jobd."""
+        log = self.directory / "twistd.log"
+        process = self.start(
+            [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"],
+            "-n", "--pidfile=", f"--logfile={log}", "jobd", *self.arguments(),
+        )  # fmt: skip
+        self.connect(process)
+        process.send_signal(signal.SIGUSR1)
+        self.wait_until(log.with_name("twistd.log.1").exists)
+        self.hang_up(process, log, times=1)
+        self.assertNotIn("starting on", log.read_text())
 
     def test_zones(self) -> None:
         """A job goes by the new rules of its zone, and is told so at once."""

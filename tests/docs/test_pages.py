@@ -35,6 +35,11 @@ NOT_RUN = {
         "ln -s /opt/jobd/bin/jobd /opt/jobd/bin/jobctl /usr/local/bin",
     ],
     "tls": ["pip install 'jobd[tls]'"],
+    "upgrade": [
+        "jobctl backup /var/backups/jobd-before",
+        "/opt/jobd/bin/pip install --upgrade '.[tls]'",
+        "systemctl restart jobd",
+    ],
 }
 
 
@@ -83,6 +88,10 @@ class WalkTest(SynchronousTestCase):
                 lacking(program)
         user = ALICE if os.geteuid() == 0 else getpass.getuser()
         Walk(self, ROOT / "docs/howto/tls.md", user=user).go()
+
+    def test_upgrade(self) -> None:
+        """docs/howto/upgrade.md, as far as there is but one version."""
+        Walk(self, ROOT / "docs/howto/upgrade.md").go()
 
 
 class MarksTest(SynchronousTestCase):

@@ -8,11 +8,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.daemon import ROOT
-from tests.processes import PATIENCE, Client, ProcessTest
+from tests.processes import Client, ProcessTest
 from tests.systemd.manager import Manager
 
 UNITS = ROOT / "packaging" / "systemd"
@@ -71,12 +70,6 @@ class ServiceTest(ProcessTest):
         client.write("/jobs/one/ctl", "run")
         self.wait_until(lambda: "before" in client.read("/jobs/one/log"))
         return client
-
-    def wait_until(self, happened: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not happened():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.02)
 
     def test_runs_go_on(self) -> None:
         """A run goes on over a restart, a crash and a stop of jobd, in its own control group."""
