@@ -179,6 +179,18 @@ class OptionsTest(CallablesCase):
         self.assertEqual((record.outcome, record.attempts), ("ok", 2))
         self.assertIn("run 1 attempt 1 failed: OSError: not yet; again in", self.log_of(job))
 
+    def test_killed_between(self) -> None:
+        """A run that waits for its next attempt can be ended at once."""
+
+        def fail(call: Call) -> None:
+            raise OSError
+
+        self.works = fail
+        job = self.start("0 * * * *", "retries 2\nretry-delay 10m\n")
+        self.clock.pass_time(60 * MINUTE)
+        self.jobd.table.kill(job, None, actor="me")
+        self.assertEqual((self.outcomes(job), len(self.calls)), (["killed"], 1))
+
     def test_timeout(self) -> None:
         """Its Deferred is cancelled when the time is up, and the run ends at once where it heeds that."""
         job = self.start("0 * * * *", "timeout 30s\n")
