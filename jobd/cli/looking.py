@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -29,19 +28,20 @@ def ls(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:
     With a PATTERN such as 'backup-*' those whose names match.
     """
 
-    async def work(daemon: Daemon) -> list[dict[str, str]]:
+    async def work(daemon: Daemon) -> tuple[bool, list[dict[str, str]]]:
+        paused = (await daemon.text("/ctl")).startswith("paused\n")
         names = await daemon.names()
         if patterns:
             names = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
         texts = await daemon.read_many([f"/jobs/{name}/status" for name in names], "reading jobs")
-        return [
+        return paused, [
             {"name": name} | attributes(text)
             for name, text in zip(names, texts, strict=True)
             # A job that was removed meanwhile has no files any more.
             if isinstance(text, str)
         ]
 
-    jobs = session.call(work)
+    paused, jobs = session.call(work)
     if patterns and not jobs:
         raise Failed(f"no job is called {' or '.join(patterns)}", NOT_FOUND)
     if as_json:
@@ -54,6 +54,8 @@ def ls(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:
     ]
     if rows:
         table(("NAME", "STATE", "NEXT", "LAST", "SCHEDULE"), rows)
+    if paused:
+        click.echo("jobctl: jobd is paused, and starts nothing before: jobctl write ctl resume", err=True)
 
 
 def _next(status: dict[str, str], moment: datetime) -> str:
@@ -123,35 +125,22 @@ def show(session: Session, name: str, as_json: bool) -> None:
 @click.option("--run", "number", type=click.IntRange(1), help="What that run printed, and nothing else.")
 @pass_session
 def log(session: Session, name: str, follow: bool, lines: int | None, number: int | None) -> None:
-    """Print the log of a job."""
+    """Print the log of a job.
+
+    With -f it goes on over a restart of the daemon.
+    """
+    from jobd.cli.following import Follower
+
     path = f"/jobs/{name}/log" if number is None else f"/jobs/{name}/runs/{number}/output"
-    stdout = sys.stdout.buffer
+    follower = Follower(path, lines)
 
     async def work(daemon: Daemon) -> None:
-        from twisted.internet.task import deferLater
+        await follower.follow(daemon, lambda: not follow)
 
-        from jobd.cli.daemon import remote_errors
-
-        fid = await daemon.open(path)
-        with remote_errors(path):
-            text = await fid.read_all()
-            position = len(text)
-            if lines is not None:
-                text = b"".join(text.splitlines(keepends=True)[-lines:] if lines else [])
-            while True:
-                stdout.write(text)
-                stdout.flush()
-                if not follow:
-                    return
-                while not (text := await fid.read(position)):
-                    await deferLater(daemon.reactor, _PAUSE)
-                position += len(text)
-
-    session.call(work)
-
-
-_PAUSE = 0.3
-"""Seconds between two looks at a log that is followed."""
+    if follow:
+        session.insist(work, lambda: follower.begun)
+    else:
+        session.call(work)
 
 
 @click.command()

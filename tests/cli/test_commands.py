@@ -240,6 +240,13 @@ class LookingTests(CommandCase):
         self.done("rm", "backup", "mail")
         self.assertEqual((self.done("ls"), self.done("ls", "--json")), ("", "[]\n"))
 
+    def test_ls_while_paused(self) -> None:
+        """ls says on stderr that nothing runs, for as long as jobd is paused."""
+        self.done("write", "ctl", "pause")
+        self.assertIn("jobd is paused", self.jobctl("ls").stderr)
+        self.done("write", "ctl", "resume")
+        self.done("ls")
+
     def test_ls_json(self) -> None:
         """ls --json has the facts of each job, counts as numbers."""
         self.run_once(3)
