@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,34 +100,40 @@ def run(session: Session, name: str, wait: bool, as_json: bool) -> None:
     With --wait the exit status is that of the run; 128 and the number of the signal that ended it; 124
     after its timeout; 125 where the run has no status, or jobctl itself failed.
     """
-
-    async def work(daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
-        number = await daemon.run(name)
-        if not wait:
-            return number, {}, b""
-        directory = f"/jobs/{name}/runs/{number}"
-        record = attributes(await daemon.text(f"{directory}/wait"))
-        return number, record, b"" if as_json else await daemon.read(f"{directory}/output")
-
     try:
-        number, record, output = session.call(work)
+        number = session.call(lambda daemon: daemon.run(name))
+        record = _wait(session, f"/jobs/{name}/runs/{number}", as_json) if wait else {}
     except Failed as failed:
         if wait:
             failed.exit_code = NO_STATUS
         raise
     if as_json:
         print_json({"run": number} | values(record))
-    elif wait:
-        stdout = sys.stdout.buffer
-        stdout.write(output)
-        stdout.flush()
-        if record.get("outcome") != "ok":
-            detail = f": {record['detail']}" if "detail" in record else ""
-            click.echo(f"run {number}: {coloured(record.get('outcome', 'unknown'))}{detail}", err=True)
-    else:
+    elif not wait:
         click.echo(number)
+    elif record.get("outcome") != "ok":
+        detail = f": {record['detail']}" if "detail" in record else ""
+        click.echo(f"run {number}: {coloured(record.get('outcome', 'unknown'))}{detail}", err=True)
     if wait:
         raise SystemExit(_status_of_run(record))
+
+
+def _wait(session: Session, directory: str, quiet: bool) -> dict[str, str]:
+    """The record of the run in DIRECTORY, once it has ended; unless QUIET, what it prints is put out."""
+    from twisted.internet.defer import Deferred
+
+    from jobd.cli.following import Follower
+
+    follower = Follower(f"{directory}/output")
+
+    async def work(daemon: Daemon) -> dict[str, str]:
+        if not quiet:
+            ended: list[Any] = []
+            Deferred.fromCoroutine(daemon.text(f"{directory}/wait")).addBoth(ended.append)
+            await follower.follow(daemon, lambda: bool(ended))
+        return attributes(await daemon.text(f"{directory}/wait"))
+
+    return session.insist(work)
 
 
 def _status_of_run(record: dict[str, str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -126,35 +125,22 @@ def show(session: Session, name: str, as_json: bool) -> None:
 @click.option("--run", "number", type=click.IntRange(1), help="What that run printed, and nothing else.")
 @pass_session
 def log(session: Session, name: str, follow: bool, lines: int | None, number: int | None) -> None:
-    """Print the log of a job."""
+    """Print the log of a job.
+
+    With -f it goes on over a restart of the daemon.
+    """
+    from jobd.cli.following import Follower
+
     path = f"/jobs/{name}/log" if number is None else f"/jobs/{name}/runs/{number}/output"
-    stdout = sys.stdout.buffer
+    follower = Follower(path, lines)
 
     async def work(daemon: Daemon) -> None:
-        from twisted.internet.task import deferLater
+        await follower.follow(daemon, lambda: not follow)
 
-        from jobd.cli.daemon import remote_errors
-
-        fid = await daemon.open(path)
-        with remote_errors(path):
-            text = await fid.read_all()
-            position = len(text)
-            if lines is not None:
-                text = b"".join(text.splitlines(keepends=True)[-lines:] if lines else [])
-            while True:
-                stdout.write(text)
-                stdout.flush()
-                if not follow:
-                    return
-                while not (text := await fid.read(position)):
-                    await deferLater(daemon.reactor, _PAUSE)
-                position += len(text)
-
-    session.call(work)
-
-
-_PAUSE = 0.3
-"""Seconds between two looks at a log that is followed."""
+    if follow:
+        session.insist(work, lambda: follower.begun)
+    else:
+        session.call(work)
 
 
 @click.command()

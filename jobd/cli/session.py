@@ -6,13 +6,18 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
 from jobd.cli.address import NO_FILES, AddressError, TlsFiles, endpoint, tls_trouble
-from jobd.cli.statuses import INTERRUPTED, NO_DAEMON, Failed
+from jobd.cli.statuses import INTERRUPTED, NO_DAEMON, Failed, Lost
 
 if TYPE_CHECKING:
     from jobd.cli.daemon import Daemon
 
 _T = TypeVar("_T")
+
+_RETRY = 1
+"""Seconds between two looks for a daemon that went away."""
 
 
 def run_reactor(main: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
@@ -77,9 +82,9 @@ class Session:
         except AddressError as error:
             raise Failed(str(error), 2) from None
         except (ConnectError, DNSLookupError) as error:
-            raise Failed(f"no jobd can be reached at {self.address}: {_reason(error)}", NO_DAEMON) from None
+            raise Lost(f"no jobd can be reached at {self.address}: {_reason(error)}") from None
         except ConnectionClosed:
-            raise Failed(f"the connection to jobd at {self.address} was lost", NO_DAEMON) from None
+            raise Lost(f"the connection to jobd at {self.address} was lost") from None
         except ProtocolError as error:
             raise Failed(f"what listens at {self.address} is no jobd: {error}", NO_DAEMON) from None
         except Exception as error:
@@ -87,6 +92,33 @@ class Session:
                 raise
             raise Failed(f"no TLS with jobd at {self.address}: {why}", NO_DAEMON) from None
         return result
+
+    def insist(
+        self, work: Callable[[Daemon], Coroutine[Any, Any, _T]], begun: Callable[[], bool] = lambda: True
+    ) -> _T:
+        """`call` WORK; again, where the connection is lost once it has BEGUN, when there is a daemon."""
+        from twisted.internet.task import deferLater
+
+        said = False
+
+        async def again(daemon: Daemon) -> _T:
+            nonlocal said
+            said = False
+            return await work(daemon)
+
+        async def pause(reactor: Any) -> None:
+            await deferLater(reactor, _RETRY)
+
+        while True:
+            try:
+                return self.call(again)
+            except Lost as lost:
+                if not begun():
+                    raise
+                if not said:
+                    click.echo(f"jobctl: {lost.message}; waiting for it to come back", err=True)
+                said = True
+            self._run(pause)
 
     async def _connect(self, reactor: Any) -> Daemon:
         from jobd.cli.daemon import Daemon

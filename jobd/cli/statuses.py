@@ -38,6 +38,13 @@ class Failed(click.ClickException):
         click.echo(f"jobctl: {self.message}", file=file, err=file is None)
 
 
+class Lost(Failed):
+    """No daemon could be reached, or the connection was lost: later it may be there."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, NO_DAEMON)
+
+
 def status_of(number: int) -> int:
     """The exit status for a refusal with the error NUMBER."""
     return NOT_FOUND if number == errno.ENOENT else FAILED

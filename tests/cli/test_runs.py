@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import unittest
 
 from tests.cli.support import run
 from tests.daemon import ROOT, Daemon
+from tests.processes import JOBD, ProcessTest
 
 # Commands, and the status with which `run --wait` ends; None is any.
 STATUSES = [
@@ -20,6 +22,7 @@ STATUSES = [
     ("/nowhere/nothing", 127),
 ]
 START_TIMEOUT = 30
+JOBCTL = [sys.executable, "-c", "from jobd.cli.main import main; main()"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
@@ -32,7 +35,7 @@ class RunTests(unittest.TestCase):
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`jobctl ARGUMENTS`, started."""
         process = subprocess.Popen(
-            [sys.executable, "-c", "from jobd.cli.main import main; main()", *arguments],
+            [*JOBCTL, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -90,15 +93,74 @@ class RunTests(unittest.TestCase):
         os.mkfifo(path)
         return path
 
-    def test_lost_connection(self) -> None:
-        """A daemon that goes away is said in one sentence, with status 4."""
-        self.jobctl("add", "a", "@daily", "x", "--start")
-        log = self.start("log", "-f", "a")
-        assert log.stdout is not None and log.stderr is not None
-        log.stdout.readline()
-        self.daemon.stop()
-        self.assertEqual(log.wait(START_TIMEOUT), 4)
-        self.assertRegex(log.stderr.read(), r"\Ajobctl: the connection to jobd at .* was lost\n\Z")
+
+class RestartTests(ProcessTest):
+    """jobctl while the daemon goes away and comes back."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.options = self.arguments()
+        self.daemon = self.serve()
+        os.mkfifo(self.directory / "fifo")
+        command = f"echo first; read line < {self.directory}/fifo; echo $line"
+        self.assertEqual(run("--addr", self.address, "add", "a", "@daily", command).output, "")
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        """A daemon that listens."""
+        daemon = self.start(JOBD, *self.options)
+        self.connect(daemon)
+        return daemon
+
+    def restart(self, jobctl: subprocess.Popen[bytes]) -> None:
+        """Have the daemon end and begin; JOBCTL notices."""
+        self.assertEqual(self.terminated(self.daemon), 0)
+        said = self.errors.open("rb")
+        self.addCleanup(said.close)
+        lost = b"jobctl: the connection to jobd at %s was lost; waiting for it to come back\n"
+        while (line := said.readline()) == b"" and jobctl.poll() is None:
+            time.sleep(0.02)
+        self.assertEqual(line, lost % self.address.encode())
+        self.daemon = self.serve()
+
+    def jobctl(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """`jobctl ARGUMENTS`, started; what it says is in `errors`."""
+        self.errors = self.directory / "errors"
+        with self.errors.open("wb") as errors:
+            process = subprocess.Popen(
+                [*JOBCTL, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=ENVIRONMENT | {"JOBD_ADDR": self.address},
+            )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def feed(self) -> None:
+        """Have the run go on."""
+        (self.directory / "fifo").write_text("second\n")
+
+    def test_log(self) -> None:
+        """log -f goes on where it was, and says each line once."""
+        run("--addr", self.address, "run", "a")
+        log = self.jobctl("log", "-f", "a")
+        assert log.stdout is not None
+        self.assertTrue(log.stdout.readline().endswith(b":first\n"))
+        self.restart(log)
+        self.feed()
+        self.assertTrue(log.stdout.readline().endswith(b":second\n"))
+
+    def test_run(self) -> None:
+        """run --wait shows what the run prints as it comes, and waits on for its end."""
+        waiting = self.jobctl("run", "--wait", "a")
+        assert waiting.stdout is not None
+        self.assertEqual(waiting.stdout.readline(), b"first\n")
+        self.restart(waiting)
+        self.feed()
+        self.assertEqual(waiting.stdout.read(), b"second\n")
+        # Whose child the run was is gone, and with it what would know its status.
+        self.assertEqual(waiting.wait(START_TIMEOUT), 125)
 
 
 class CommandTests(unittest.TestCase):
