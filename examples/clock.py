@@ -13,6 +13,6 @@ root.children.add(TextFile(root, "time", lambda: time.ctime() + "\n"))
 root.children.add(TextFile(root, "seconds", lambda: f"{time.time():.0f}\n"))
 
 if __name__ == "__main__":
-    endpoint = endpoints.serverFromString(reactor, sys.argv[1] if sys.argv[1:] else "tcp:5640")
+    endpoint = endpoints.serverFromString(reactor, (sys.argv[1:] or ["tcp:5640:interface=127.0.0.1"])[0])
     endpoint.listen(NinepFactory(Filesystem(root)))
     reactor.run()

@@ -22,6 +22,6 @@ class RamDirectory(Changeable, Directory):
 
 
 if __name__ == "__main__":
-    endpoint = endpoints.serverFromString(reactor, sys.argv[1] if sys.argv[1:] else "tcp:5640")
+    endpoint = endpoints.serverFromString(reactor, (sys.argv[1:] or ["tcp:5640:interface=127.0.0.1"])[0])
     endpoint.listen(NinepFactory(Filesystem(RamDirectory(None, "/", 0o777))))
     reactor.run()

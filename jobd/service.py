@@ -115,6 +115,7 @@ class JobService(Service):
         """
         self._reactor = reactor
         self._directory = directory
+        self._access = access
         self.access = access or Access()
         self._callables = Callables(self.access.daemon.name)
         for callable_name, function in callables.items():
@@ -176,6 +177,10 @@ class JobService(Service):
 
         StoreError where the directory can't be used.
         """
+        if self._access is None:
+            # twistd may have become another user since.
+            self.access = Access()
+        self._callables.user = self.access.daemon.name
         self.store = store = self._open_store()
         for notice in store.notices:
             self.log.critical("{notice}", notice=notice)

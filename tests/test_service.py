@@ -17,7 +17,8 @@ from twisted.internet.testing import StringTransport, StringTransportWithDisconn
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jobd.access import Access, Peer
+from jobd.access import Access, Peer, User
+from jobd.jobs.callables import Call
 from jobd.jobs.errors import JobError
 from jobd.jobs.processes import PosixSpawner
 from jobd.jobs.store import Store, StoreError
@@ -237,6 +238,38 @@ class EmbeddedTest(TestCase):
         self.assertFalse(os.path.exists(directory))
         service.startService()
         self.assertEqual(list(service.jobs), [])
+
+    async def test_stop_with_a_call(self) -> None:
+        """A stop cancels what is called, waits for it, and has its end on disk."""
+        directory, began, gone = os.path.abspath(self.mktemp()), Deferred(), Deferred()
+
+        async def work(call: Call) -> None:
+            try:
+                began.callback(None)
+                await Deferred()
+            finally:
+                await gone
+
+        service = self.service(directory, callables={"work": work})
+        await service.jobs.add("job", "@hourly", "@call work")
+        await service.jobs.run("job")
+        await began
+        stopped = service.stopService()
+        self.assertNoResult(stopped)
+        gone.callback(None)
+        await stopped
+        service = self.service(directory, callables={"work": work})
+        [run] = service.jobs.history("job")
+        self.assertEqual((run.outcome, run.detail), ("killed", "jobd was stopped"))
+
+    def test_another_user(self) -> None:
+        """Whose it is follows from the user that it starts as: twistd --uid makes that another one."""
+        service = JobService(reactor, None)
+        other = User(4001, 4001, "glenda", frozenset({4001}))
+        self.patch(User, "by_uid", lambda uid: other)
+        service.startService()
+        self.addCleanup(service.stopService)
+        self.assertEqual(service.access.daemon, other)
 
     async def test_process_is_as_it_was(self) -> None:
         """It changes nothing of the process around it."""

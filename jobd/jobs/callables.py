@@ -72,8 +72,8 @@ class Callables:
     """The callables that jobs may call, by name."""
 
     def __init__(self, user: str) -> None:
-        """USER is whom the application runs as."""
-        self._user = user
+        self.user = user
+        """Whom the application runs as."""
         self._known: dict[str, Callable[[Call], Any]] = {}
 
     def register(self, name: str, function: Callable[[Call], Any]) -> None:
@@ -98,7 +98,7 @@ class Callables:
     def check_begun(self, text: str, owner: str) -> None:
         """JobError where TEXT, which may go on, is the beginning of a call that a job of OWNER can't make."""
         may_become = any(f"{VERB} {name}".startswith(text) for name in self._known)
-        if not may_become or owner != self._user:
+        if not may_become or owner != self.user:
             self.check(text, owner, DEFAULTS)
 
     def called_by(self, job: Job) -> tuple[str, Callable[[Call], Any]] | None:
@@ -113,10 +113,10 @@ class Callables:
         if len(words) != 2:
             raise JobError(EINVAL, f"command: {VERB} NAME is expected, and nothing else; {self._names()}")
         name = words[1]
-        if owner != self._user:
+        if owner != self.user:
             raise JobError(
                 EPERM,
-                f"command: {VERB} is for jobs of {self._user}, as whom jobd runs; this is {owner}'s",
+                f"command: {VERB} is for jobs of {self.user}, as whom jobd runs; this is {owner}'s",
             )
         if name not in self._known:
             raise JobError(EINVAL, f"command: no callable {shorten(name)} is registered; {self._names()}")
