@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +11,7 @@ import click
 from jobd.cli.definition import Definition, DefinitionError, read_definitions, write_definition
 from jobd.cli.params import job_argument, job_options, jobs_argument, json_option, pass_session
 from jobd.cli.reply import attributes, coloured, print_json, values
-from jobd.cli.statuses import NO_STATUS, TIMED_OUT, Failed
+from jobd.cli.statuses import FAILED, NO_STATUS, TIMED_OUT, Failed
 
 if TYPE_CHECKING:
     from jobd.cli.daemon import Daemon
@@ -36,12 +36,25 @@ def add(
     session.call(lambda daemon: daemon.create(job))
 
 
-def _each(session: Session, names: Sequence[str], verb: str) -> None:
+def _each(session: Session, names: Sequence[str], change: Callable[[Daemon, str], Awaitable[None]]) -> None:
+    """Make a CHANGE to each of the jobs, those after one that is refused included."""
+    refused: list[Failed] = []
+
     async def work(daemon: Daemon) -> None:
         for name in names:
-            await (daemon.remove(name) if verb == "rm" else daemon.control(name, verb))
+            try:
+                await change(daemon, name)
+            except Failed as failed:
+                refused.append(failed)
 
     session.call(work)
+    if refused:
+        *others, last = refused
+        for failed in others:
+            failed.show()
+        # A status that says what holds for all of them.
+        alike = len(refused) == len(names) and len({failed.exit_code for failed in refused}) == 1
+        raise Failed(last.message, last.exit_code if alike else FAILED)
 
 
 @click.command()
@@ -49,7 +62,7 @@ def _each(session: Session, names: Sequence[str], verb: str) -> None:
 @pass_session
 def start(session: Session, names: tuple[str, ...]) -> None:
     """Have jobs run at their times."""
-    _each(session, names, "start")
+    _each(session, names, lambda daemon, name: daemon.control(name, "start"))
 
 
 @click.command()
@@ -60,7 +73,7 @@ def stop(session: Session, names: tuple[str, ...]) -> None:
 
     A run in progress goes on.
     """
-    _each(session, names, "stop")
+    _each(session, names, lambda daemon, name: daemon.control(name, "stop"))
 
 
 @click.command()
@@ -68,7 +81,7 @@ def stop(session: Session, names: tuple[str, ...]) -> None:
 @pass_session
 def rm(session: Session, names: tuple[str, ...]) -> None:
     """Delete jobs, with logs and histories."""
-    _each(session, names, "rm")
+    _each(session, names, lambda daemon, name: daemon.remove(name))
 
 
 @click.command()

@@ -153,16 +153,14 @@ class Daemon:
         path = job_path(name)
         fid = await self._walk(path)
         try:
+            _check_name(new)
             await self._finish(path, fid.set_stat(SetStat(name=new)))
         finally:
             await let_go(fid)
 
     async def create(self, job: Definition) -> None:
         """Make JOB as it says, its owner apart; where a part of it is refused, nothing stays behind."""
-        try:
-            check_name(job.name)
-        except JobError as error:
-            raise Failed(str(error)) from None
+        _check_name(job.name)
         message = f"{job.name}:{job.schedule}:{job.command}\n".encode()
         # A schedule with a colon, a job without one, and a long command can't be said to clone.
         if job.schedule and ":" not in job.schedule and len(message) <= self.client.session.largest:
@@ -240,6 +238,14 @@ def job_path(name: str, file: str = "") -> str:
     if not name or "/" in name or name in (".", ".."):
         raise Failed(f"{name!r} can't be the name of a job", FAILED)
     return f"/jobs/{name}/{file}".rstrip("/")
+
+
+def _check_name(name: str) -> None:
+    """`Failed` where no job may be called NAME; 9P itself would refuse some without a word."""
+    try:
+        check_name(name)
+    except JobError as error:
+        raise Failed(str(error)) from None
 
 
 def _message(lines: Sequence[str]) -> bytes:

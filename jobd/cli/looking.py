@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobd.cli.params import job_argument, json_option, pass_session
-from jobd.cli.reply import attributes, clock, coloured, instant, now, print_json, relative, table, values
+from jobd.cli.reply import (
+    attributes,
+    clock,
+    coloured,
+    instant,
+    now,
+    print_json,
+    relative,
+    rfc3339,
+    table,
+    values,
+)
 from jobd.cli.statuses import NOT_FOUND, Failed, status_of
 
 if TYPE_CHECKING:
@@ -94,7 +105,11 @@ def show(session: Session, name: str, as_json: bool) -> None:
     words = in_words(schedule, name) if schedule else None
     if as_json:
         facts: dict[str, Any] = {"name": name, "owner": stat.uid, "group": stat.gid, "schedule": schedule}
-        facts |= {"words": words, "upcoming": upcoming.splitlines(), **values(status)}
+        facts |= {
+            "words": words,
+            "upcoming": [rfc3339(line) for line in upcoming.splitlines()],
+            **values(status),
+        }
         facts |= {"command": command and command.removesuffix("\n"), "options": option_lines}
         print_json(facts)
         return

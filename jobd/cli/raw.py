@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat as unix
 import sys
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,11 +69,8 @@ def stat(session: Session, paths: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json([_facts(path, stat) for path, stat in zip(paths, found, strict=True)])
         return
-    from datetime import datetime, timezone
-
     for path, each in zip(paths, found, strict=True):
-        changed = clock(datetime.fromtimestamp(each.mtime, timezone.utc))
-        click.echo(f"{_mode(each)} {each.uid} {each.gid} {each.length} {changed} {path}")
+        click.echo(f"{_mode(each)} {each.uid} {each.gid} {each.length} {clock(_changed(each))} {path}")
 
 
 def _facts(path: str, stat: Stat) -> dict[str, Any]:
@@ -82,9 +80,13 @@ def _facts(path: str, stat: Stat) -> dict[str, Any]:
         "owner": stat.uid,
         "group": stat.gid,
         "length": stat.length,
-        "mtime": stat.mtime,
+        "mtime": _changed(stat).isoformat(),
         "qid": {"type": stat.qid.type, "version": stat.qid.version, "path": stat.qid.path},
     }
+
+
+def _changed(stat: Stat) -> datetime:
+    return datetime.fromtimestamp(stat.mtime, timezone.utc)
 
 
 def _is_directory(stat: Stat) -> bool:

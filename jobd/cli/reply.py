@@ -73,6 +73,14 @@ def instant(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def rfc3339(line: str) -> str:
+    """A time of the file `next`, as JSON has it; a line that is none as it is."""
+    try:
+        return datetime.strptime(" ".join(line.split()[:3]), "%Y-%m-%d %H:%M:%S %z").isoformat()
+    except ValueError:
+        return line
+
+
 def relative(when: datetime, now: datetime) -> str:
     """A time as seen from NOW: `in 5 minutes`, `3 days ago`."""
     seconds = round((when - now).total_seconds())
@@ -81,7 +89,7 @@ def relative(when: datetime, now: datetime) -> str:
         if amount >= 2 * size:
             words = f"{amount // size} {name}s"
             return f"in {words}" if seconds > 0 else f"{words} ago"
-    return "now"
+    return "now" if seconds >= 0 else "just now"
 
 
 def now() -> datetime:

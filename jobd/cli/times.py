@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from jobd.cli.params import pass_session
-from jobd.cli.reply import attributes, instant, now, print_json, relative, table
+from jobd.cli.reply import attributes, instant, now, print_json, relative, rfc3339, table
 from jobd.cli.statuses import Failed
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _local_zone() -> str:
 def _of_job(session: Session, name: str, count: int, as_json: bool) -> None:
     lines = session.call(lambda daemon: daemon.text(f"/jobs/{name}/next")).splitlines()[:count]
     if as_json:
-        print_json(lines)
+        print_json([rfc3339(line) for line in lines])
     else:
         click.echo("".join(line + "\n" for line in lines), nl=False)
 

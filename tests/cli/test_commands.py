@@ -109,6 +109,19 @@ class ChangingTests(CommandCase):
         self.done("stop", "b", "a")
         self.assertFalse(self.job("a").started or self.job("b").started)
 
+    def test_some_refused(self) -> None:
+        """Where one of several jobs is refused the others are changed; the status says what holds for all."""
+        for name in "ab":
+            self.done("add", name, "@daily", "x")
+        result = self.jobctl("start", "nope", "a", "no", "b")
+        self.assertEqual(
+            (result.exit_code, result.stderr),
+            (1, "jobctl: there is no job nope\njobctl: there is no job no\n"),
+        )
+        self.assertTrue(self.job("a").started and self.job("b").started)
+        result = self.jobctl("rm", "nope", "no")
+        self.assertEqual((result.exit_code, result.stderr.count("\n")), (3, 2))
+
     def test_no_such_job(self) -> None:
         """A job that isn't there is status 3, whatever is asked of it."""
         for arguments in (
@@ -137,6 +150,7 @@ class ChangingTests(CommandCase):
         self.done("add", "b", "@daily", "y")
         self.refused(1, "there is a job b already", "mv", "a", "b")
         self.refused(1, "job name '-'", "mv", "--", "a", "-")
+        self.refused(1, "job name 'b/c'", "mv", "a", "b/c")
         self.done("mv", "a", "c")
         self.done("rm", "b")
         self.assertEqual(self.done("cat", "jobs"), "c\n")
@@ -282,7 +296,7 @@ class LookingTests(CommandCase):
         self.assertEqual(
             (facts["command"], facts["words"], facts["state"]), ("tar cf x\ny", "At 05:00", "started")
         )
-        self.assertEqual(len(facts["upcoming"]), 10)
+        self.assertEqual((len(facts["upcoming"]), facts["upcoming"][0]), (10, "2026-01-01T05:00:00+00:00"))
         self.assertIn("description All of it", facts["options"])
 
     def test_history(self) -> None:
@@ -317,7 +331,7 @@ class LookingTests(CommandCase):
         found = json.loads(self.done("next", "--json"))
         self.assertEqual([each["name"] for each in found], ["early", "backup"])
         self.assertEqual(
-            json.loads(self.done("next", "--json", "-n", "1", "early")), ["2026-01-01 04:00:00 +0000 UTC"]
+            json.loads(self.done("next", "--json", "-n", "1", "early")), ["2026-01-01T04:00:00+00:00"]
         )
         self.assertIn("early", self.done("next"))
 
