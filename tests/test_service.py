@@ -164,7 +164,7 @@ class RestartTest(SynchronousTestCase):
         jobd.restart()
         told = [formatEvent(event) for event in events if event["log_level"] == LogLevel.error]
         self.assertEqual(
-            told, ["job work can't run: command: no callable 'work' is registered; there are rest"]
+            told, ["job work can't run: command: no callable 'work' is registered; known: rest"]
         )
 
     def test_a_directory_in_use(self) -> None:

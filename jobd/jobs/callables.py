@@ -130,7 +130,7 @@ class Callables:
         return name
 
     def _names(self) -> str:
-        return f"there are {', '.join(sorted(self._known))}"
+        return f"known: {', '.join(sorted(self._known))}"
 
 
 class Calling:
@@ -165,6 +165,9 @@ class Calling:
         """Call it."""
         self._result = maybeDeferred(self._function, self._call)
         self._result.addCallbacks(lambda _: self._end(0, ""), self._failed)
+        if self._cancelled:
+            # It ended itself, before there was anything to cancel.
+            self.cancel()
 
     def cancel(self) -> None:
         """Cancel what it gave; it ends at once, later, or never, as it likes."""

@@ -272,6 +272,18 @@ class OptionsTest(CallablesCase):
             self.jobd.table.kill(job, signum, actor="me")
             self.assertEqual(self.outcomes(job)[-1], "killed")
 
+    def test_kills_itself(self) -> None:
+        """One that ends its own job before it gives anything is cancelled when it does."""
+
+        def end_it(call: Call) -> Deferred[None]:
+            self.jobd.table.kill(self.jobd.table.job(call.job), None, actor="me")
+            return Deferred()
+
+        self.works = end_it
+        job = self.create()
+        self.run_by_hand(job)
+        self.assertEqual(self.outcomes(job), ["killed"])
+
     def test_replace(self) -> None:
         """`overlap replace` cancels the old one before the new one begins."""
         job = self.start(options="overlap replace\n")
@@ -406,13 +418,13 @@ class RefusalTest(CallablesCase):
         for change in (table.set_command, table.put_draft):
             self.assert_refused(
                 errno.EINVAL,
-                "command: no callable 'nothing' is registered; there are other, work",
+                "command: no callable 'nothing' is registered; known: other, work",
                 change(job, "@call nothing", actor="me"),
             )
         for command in ("@call", "@call work now", "@call work\ntrue"):
             self.assert_refused(
                 errno.EINVAL,
-                "command: @call NAME is expected, and nothing else; there are other, work",
+                "command: @call NAME is expected, and nothing else; known: other, work",
                 table.set_command(job, command, actor="me"),
             )
         self.assertEqual(job.command, "@call work")
@@ -479,7 +491,7 @@ class RefusalTest(CallablesCase):
         self.clock.pass_time(MINUTE)
         self.assertEqual(self.outcomes(job), ["failed"])
         self.assertIn(
-            "run 1 failed: not started: command: no callable 'work' is registered; there are other",
+            "run 1 failed: not started: command: no callable 'work' is registered; known: other",
             self.log_of(job),
         )
 

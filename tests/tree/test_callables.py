@@ -58,7 +58,7 @@ class CallablesTest(TreeTest):
 
     def test_refused(self) -> None:
         """A name that nobody registered is refused by the write, of `clone` and of `cmd`."""
-        sentence = "command: no callable 'index' is registered; there are reindex"
+        sentence = "command: no callable 'index' is registered; known: reindex"
         self.assert_refused(errno.EINVAL, "/clone", "nightly:@daily:@call index")
         self.make("nightly", "@daily", "true")
         fid = self.open("/jobs/nightly/cmd", OWRITE)
