@@ -3,10 +3,10 @@
     python benchmarks/scale.py                          100,000 jobs with 10,000 schedules
     python benchmarks/scale.py --jobs 20000 --started 2000
 
-The jobs are made through `clone` by 64 clients that each wait for their answer, beside SQLite alone that
-commits the same rows in groups of 64 on the same disk.  Then the daemon is started anew: seconds until a
-client has read `version`, and its memory.  A listing is one client that reads the directory `jobs` to its
-end.  At last so many jobs are started whose next instant is far away: processor time while nothing is due.
+The jobs are made through `clone` (benchmarks/creation.py measures that).  Then the daemon is started anew:
+seconds until a client has read `version`, and its memory.  A listing is one client that reads the directory
+`jobs` to its end; a look at a job reads its `status`, and asks for the attributes of all its files.  At last
+so many jobs are started whose next instant is far away: processor time while nothing is due.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "benchmarks")]
 
 from daemon import Client, Daemon  # noqa: E402
-from store import sqlite_alone  # noqa: E402
 
 from jobd.ninep import messages as m  # noqa: E402
 from jobd.ninep.interfaces import OWRITE  # noqa: E402
@@ -30,6 +29,7 @@ CLIENTS = 64
 SCHEDULES = 10_000
 IDLE = 20.0
 """Seconds."""
+LOOKS = 1000
 
 
 def schedule(number: int) -> str:
@@ -39,18 +39,16 @@ def schedule(number: int) -> str:
     return f"{number % 60} {number // 60 % 24} {number // 1440 + 1} {month} *"
 
 
-def create(daemon: Daemon, count: int) -> float:
-    """Make COUNT jobs; how many a second."""
+def create(daemon: Daemon, count: int) -> None:
+    """Make COUNT jobs."""
     clients = [daemon.connect() for _ in range(CLIENTS)]
     fids = [client.open("clone", OWRITE) for client in clients]
-    begin = time.perf_counter()
     for first in range(0, count, CLIENTS):
         busy = list(zip(clients, fids, range(first, min(count, first + CLIENTS)), strict=False))
         for client, fid, number in busy:
             client.send(m.Twrite(fid, 0, f"job{number}:{schedule(number)}:true".encode()))
         for client, _, _ in busy:
             client.receive()
-    return count / (time.perf_counter() - begin)
 
 
 def listing(client: Client) -> tuple[int, float]:
@@ -63,6 +61,15 @@ def listing(client: Client) -> tuple[int, float]:
     return offset, time.perf_counter() - begin
 
 
+def look(client: Client, number: int) -> None:
+    """Read the `status` of a job, and ask for the attributes of its files."""
+    client.read_file(f"jobs/job{number}/status")
+    for name in ("ctl", "cmd", "schedule", "log", "options", "status", "next", "history", "runs"):
+        client.ask(m.Twalk(0, 1 << 20, ("jobs", f"job{number}", name)))
+        client.ask(m.Tstat(1 << 20))
+        client.ask(m.Tclunk(1 << 20))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -73,12 +80,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.dir) as directory:
         state = os.path.join(directory, "state")
-        alone = sqlite_alone(os.path.join(directory, "alone.db"), CLIENTS, 2.0)
         with Daemon(state) as daemon:
             daemon.connect()
-            rate = create(daemon, options.jobs)
-        print(f"made through clone by {CLIENTS} clients: {rate:,.0f} jobs a second")
-        print(f"SQLite alone, {CLIENTS} rows a commit: {alone:,.0f} a second; ratio {rate / alone:.2f}")
+            create(daemon, options.jobs)
         begin = time.perf_counter()
         with Daemon(state) as daemon:
             client = daemon.connect()
@@ -88,6 +92,11 @@ def main() -> None:
             size, seconds = listing(client)
             print(f"a listing of them: {seconds:.2f} s, {size / 1e6:.1f} MB", end="")
             print(f"; memory {daemon.memory() / 1e6:.0f} MB")
+            begin = time.perf_counter()
+            for number in range(LOOKS):
+                look(client, number)
+            seconds = time.perf_counter() - begin
+            print(f"a look at a job: {1e3 * seconds / LOOKS:.2f} ms")
             for number in range(options.started):
                 client.write(f"jobs/job{number}/ctl", "start")
         begin = time.perf_counter()
