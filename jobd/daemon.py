@@ -32,7 +32,8 @@ from jobd.systemd import Notifier
 from jobd.zone import ZoneError
 
 GARBAGE = 20_000
-"""Objects that are made, and not freed, between two looks for garbage; Python's own habit is 700."""
+"""Objects that are made, and not freed, between two looks for garbage: Python's 700 is for programs that make
+many cycles."""
 NO_TLS = "TLS is not installed: pip install 'jobd[tls]'"
 STOP_SECONDS = 60.0
 """How long a stop may take beside the waiting for runs: its commits, on a slow disk."""
@@ -109,24 +110,16 @@ class Daemon(MultiService):
         )
         for address in options["fsaddr"]:
             self._listen(address, factory)
+        gc.set_threshold(GARBAGE)
         try:
             super().startService()
         except JobError as error:
             raise StartError(f"--dbdir {error}") from None
-        self._rest_from_garbage()
+        # The jobs that were loaded stay. To look for garbage among a hundred thousand stops all else for long.
+        gc.freeze()
         self._adopt_orphans()
         self._heed_hangup(jobs)
         self._tell_manager(jobs)
-
-    def _rest_from_garbage(self) -> None:
-        """Look for garbage seldom, and never among the jobs that were loaded.
-
-        Few cycles are made, and a look at all that a hundred thousand jobs consist of stops everything
-        for a tenth of a second.
-        """
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GARBAGE)
 
     def _adopt_orphans(self) -> None:
         """Wait for whatever runs leave behind, as init would: no zombies, and a run can be ended whole."""
