@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobd.cli.completing import complete_signal
 from jobd.cli.definition import Definition, DefinitionError, read_definitions, write_definition
 from jobd.cli.params import job_argument, job_options, jobs_argument, json_option, pass_session
 from jobd.cli.reply import attributes, coloured, print_json, values
@@ -95,7 +96,7 @@ def mv(session: Session, name: str, new: str) -> None:
 
 @click.command()
 @job_argument
-@click.argument("signame", metavar="[SIGNAL]", required=False)
+@click.argument("signame", metavar="[SIGNAL]", required=False, shell_complete=complete_signal)
 @pass_session
 def kill(session: Session, name: str, signame: str | None) -> None:
     """End the runs of a job, or send them SIGNAL."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from jobd.cli.completing import complete_job
 from jobd.cli.definition import Definition, DefinitionError, read_definitions, write_definitions
-from jobd.cli.params import complete_job, job_options, pass_session
+from jobd.cli.params import job_options, pass_session
 from jobd.cli.statuses import FAILED, NO_DAEMON, Failed
 
 if TYPE_CHECKING:
@@ -59,10 +60,22 @@ class _Found(NamedTuple):
 
 
 @click.command("import")
-@click.argument("files", metavar="[FILE]...", nargs=-1)
-@click.option("--crontab", "crontabs", multiple=True, metavar="FILE|-", help="A crontab of a user.")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 @click.option(
-    "--system", "systems", multiple=True, metavar="PATH", help="/etc/crontab, /etc/cron.d or such a file."
+    "--crontab",
+    "crontabs",
+    multiple=True,
+    metavar="FILE|-",
+    type=click.Path(),
+    help="A crontab of a user.",
+)
+@click.option(
+    "--system",
+    "systems",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(),
+    help="/etc/crontab, /etc/cron.d or such a file.",
 )
 @click.option("--user", default="", help="Whose the --crontab is.  [default: yours]")
 @click.option("--start", is_flag=True, help="Start the jobs of crontabs; else they are made stopped.")

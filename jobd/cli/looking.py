@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobd.cli.completing import complete_job
 from jobd.cli.params import job_argument, json_option, pass_session
 from jobd.cli.reply import (
     attributes,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1, shell_complete=complete_job)
 @json_option
 @pass_session
 def ls(session: Session, patterns: tuple[str, ...], as_json: bool) -> None:

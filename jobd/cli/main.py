@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from jobd.cli import backup, changing, exchange, looking, raw, times
 from jobd.cli.address import DEFAULT, is_tls
-from jobd.cli.params import TLS_OPTIONS, session_of
+from jobd.cli.session import TLS_OPTIONS, session_of
 
 EPILOG = """
 \b
@@ -40,16 +40,23 @@ Exit status:
     envvar="JOBD_TLS_CA",
     show_envvar=True,
     metavar="FILE",
+    type=click.Path(),
     help="Who may sign the certificate of a tls: address.  [default: whom this machine trusts]",
 )
 @click.option(
-    "--tls-cert", envvar="JOBD_TLS_CERT", show_envvar=True, metavar="FILE", help="Your certificate."
+    "--tls-cert",
+    envvar="JOBD_TLS_CERT",
+    show_envvar=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="Your certificate.",
 )
 @click.option(
     "--tls-key",
     envvar="JOBD_TLS_KEY",
     show_envvar=True,
     metavar="FILE",
+    type=click.Path(),
     help="Its key, where that is in another file.",
 )
 @click.version_option(package_name="jobd", prog_name="jobctl")

@@ -1,37 +1,13 @@
-"""What several subcommands take: names of jobs (which complete), options of jobs, JSON."""
+"""What several subcommands take: names of jobs, options of jobs, JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from jobd.cli.address import DEFAULT, TlsFiles
+from jobd.cli.completing import complete_job, complete_option
 from jobd.cli.session import Session
-from jobd.cli.statuses import Failed
-
-
-def session_of(params: Mapping[str, Any]) -> Session:
-    """Where the options before the subcommand say that jobd is."""
-    files = TlsFiles(*(params.get(name) or "" for name in TLS_OPTIONS))
-    address = params.get("addr")
-    return Session(DEFAULT if address is None else address, files=files)
-
-
-TLS_OPTIONS = ("tls_ca", "tls_cert", "tls_key")
-
-
-def complete_job(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of jobs that begin with INCOMPLETE; none where no daemon answers."""
-    session = context.obj or session_of(context.find_root().params)
-    try:
-        names = session.call(lambda daemon: daemon.names())
-    except Failed:
-        return []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
 
 job_argument = click.argument("name", shell_complete=complete_job)
 jobs_argument = click.argument("names", nargs=-1, required=True, shell_complete=complete_job)
@@ -57,6 +33,7 @@ job_options = click.option(
     "options",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_option,
     callback=_option_lines,
     help="Set an option of the job; may be repeated (-o timeout=5m -o env=LANG=C).",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobd.cli.completing import complete_path
 from jobd.cli.params import json_option, pass_session
 from jobd.cli.reply import clock, print_json
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=complete_path)
 @pass_session
 def cat(session: Session, paths: tuple[str, ...]) -> None:
     """Print files as they are.
@@ -40,7 +41,7 @@ def cat(session: Session, paths: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", shell_complete=complete_path)
 @click.argument("text", required=False)
 @pass_session
 def write(session: Session, path: str, text: str | None) -> None:
@@ -53,7 +54,7 @@ def write(session: Session, path: str, text: str | None) -> None:
 
 
 @click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=complete_path)
 @json_option
 @pass_session
 def stat(session: Session, paths: tuple[str, ...], as_json: bool) -> None:

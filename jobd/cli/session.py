@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobd.cli.address import NO_FILES, AddressError, TlsFiles, endpoint, tls_trouble
+from jobd.cli.address import DEFAULT, NO_FILES, AddressError, TlsFiles, endpoint, tls_trouble
 from jobd.cli.statuses import INTERRUPTED, NO_DAEMON, Failed, Lost
 
 if TYPE_CHECKING:
@@ -139,3 +139,13 @@ def _reason(error: Exception) -> str:
     number = getattr(error, "osError", None)
     why = os.strerror(number) if isinstance(number, int) else str(error).rstrip(".")
     return why[:1].lower() + why[1:]
+
+
+TLS_OPTIONS = ("tls_ca", "tls_cert", "tls_key")
+
+
+def session_of(params: Mapping[str, Any]) -> Session:
+    """Where the options before the subcommand say that jobd is."""
+    files = TlsFiles(*(params.get(name) or "" for name in TLS_OPTIONS))
+    address = params.get("addr")
+    return Session(DEFAULT if address is None else address, files=files)

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from jobd.cli.params import pass_session
+from jobd.cli.completing import complete_job, complete_zone
+from jobd.cli.params import json_option, pass_session
 from jobd.cli.reply import attributes, instant, now, print_json, relative, rfc3339, table
 from jobd.cli.statuses import Failed
 
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 
 @click.command("next")
-@click.argument("expression", metavar="[SCHEDULE|NAME]", required=False)
-@click.option("--tz", help="The time zone, an IANA name.  [default: that of this machine]")
+@click.argument("expression", metavar="[SCHEDULE|NAME]", required=False, shell_complete=complete_job)
+@click.option(
+    "--tz",
+    shell_complete=complete_zone,
+    help="The time zone, an IANA name.  [default: that of this machine]",
+)
 @click.option("--after", help="Later than this, as 2026-12-24T18:00.  [default: now]")
 @click.option("-n", "--count", type=click.IntRange(1, 1000), default=5, show_default=True)
 @click.option("--name", default="", help="The name of the job, for H.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @pass_session
 def next_times(
     session: Session,

@@ -342,12 +342,36 @@ class LookingTests(CommandCase):
         facts = json.loads(self.done("stat", "--json", "jobs/backup/cmd"))[0]
         self.assertEqual((facts["mode"], facts["length"]), ("-rw-------", 11))
 
+    def completed(self, words: str) -> list[str]:
+        """What a shell offers for the last of WORDS, `_` for one not begun."""
+        given = words.replace("_", "").split(" ")
+        variables = {
+            "_JOBCTL_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(given),
+            "COMP_CWORD": str(len(given) - 1),
+        }
+        return self.jobctl(env=variables).stdout.replace("plain,", "").split()
+
     def test_completion(self) -> None:
-        """Names of jobs complete, and each shell gets its script."""
-        found = self.jobctl(
-            env={"_JOBCTL_COMPLETE": "bash_complete", "COMP_WORDS": "jobctl start b", "COMP_CWORD": "2"}
-        )
-        self.assertEqual(found.stdout, "plain,backup\n")
+        """Names of jobs, paths, options, signals and zones complete."""
+        for words, found in (
+            ("jobctl st", ["start", "stat", "stop"]),
+            ("jobctl start b", ["backup"]),
+            ("jobctl start backup _", ["backup", "mail"]),
+            ("jobctl ls m", ["mail"]),
+            ("jobctl next m", ["mail"]),
+            ("jobctl kill mail us", ["USR1", "USR2"]),
+            ("jobctl add x @daily y -o time", ["timeout=", "timezone="]),
+            ("jobctl next --tz Asia/Toky", ["Asia/Tokyo"]),
+            ("jobctl cat jo", ["jobs/"]),
+            ("jobctl cat /jobs/mail/s", ["/jobs/mail/schedule", "/jobs/mail/status"]),
+            ("jobctl cat /jobs/nope/", []),
+        ):
+            with self.subTest(words):
+                self.assertEqual(self.completed(words), found)
+
+    def test_shells(self) -> None:
+        """Each shell gets its script."""
         for shell in ("bash", "zsh", "fish"):
             self.assertIn("_JOBCTL_COMPLETE", self.done("completion", shell))
 
