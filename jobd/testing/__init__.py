@@ -83,6 +83,7 @@ class MemoryJobd:
             in_thread=maybeDeferred,
             **self._more,
         )
+        """The daemon that runs now."""
         if self._starts:
             self.service.startService()
 
