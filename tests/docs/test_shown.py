@@ -11,7 +11,7 @@ SAME = (
     ("2026-11-22 10:01:07.185227841 +0100 CET:started", "2027-01-02 00:00:00.000000001 +0000 UTC:started"),
     ("next 2026-11-22 10:05:00 +0100 CET", "next 2026-07-22 10:05:00 -0330 NST"),
     ("started=2026-11-22T09:01:09.417Z exit=0", "started=2030-11-22T09:01:09.000Z exit=0"),
-    ("hello  started  in 17 hours  ok now", "hello    started  in 1 second   ok 3 minutes ago"),
+    ("hello  started  in 17 hours  ok just now", "hello    started  in 1 second   ok 3 minutes ago"),
     ("cpu=0.002 maxrss=39956", "cpu=1.5 maxrss=1"),
     ("by 127.0.0.1:5640", "by 127.0.0.1:40312"),
     ("owner glenda /home/glenda", "owner root /root"),
