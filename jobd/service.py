@@ -239,7 +239,12 @@ class JobService(Service):
             max_jobs=self._max_jobs,
             metrics=self._metrics,
         )
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            # Whoever tries again shall find the directory free.
+            store.close()
+            raise
         self._stop_ticking = self._clock.every_second(self._tick)
         for factory in self._factories:
             factory.filesystem = self.filesystem

@@ -179,6 +179,17 @@ class RestartTest(SynchronousTestCase):
         second.startService()
         self.successResultOf(second.stopService())
 
+    def test_a_start_that_failed(self) -> None:
+        """A start that failed leaves the directory free for the next."""
+        directory = os.path.abspath(self.mktemp())
+        legacy = Path(directory) / "jobs.db"
+        legacy.mkdir(parents=True)
+        service = self.service(directory)
+        self.assertRaises(JobError, service.startService)
+        legacy.rmdir()
+        service.startService()
+        self.successResultOf(service.stopService())
+
     def service(self, directory: str) -> JobService:
         """A service on the disk."""
         clock = FakeClock()
