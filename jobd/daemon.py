@@ -32,9 +32,11 @@ from jobd.systemd import Notifier
 from jobd.zone import ZoneError
 
 GARBAGE = 20_000
-"""Objects that are made, and not freed, between two looks for garbage: Python's 700 is for programs that make
-many cycles."""
+"""Objects that are made, and not freed, between two looks for garbage. Python's 700 is for programs that
+make many cycles."""
+
 NO_TLS = "TLS is not installed: pip install 'jobd[tls]'"
+
 STOP_SECONDS = 60.0
 """How long a stop may take beside the waiting for runs: its commits, on a slow disk."""
 
@@ -115,7 +117,7 @@ class Daemon(MultiService):
             super().startService()
         except JobError as error:
             raise StartError(f"--dbdir {error}") from None
-        # The jobs that were loaded stay. To look for garbage among a hundred thousand stops all else for long.
+        # The jobs that were loaded stay; to look for garbage among a hundred thousand would stop all else.
         gc.freeze()
         self._adopt_orphans()
         self._heed_hangup(jobs)
