@@ -163,9 +163,7 @@ class RestartTest(SynchronousTestCase):
         events = capture_logs(self)
         jobd.restart()
         told = [formatEvent(event) for event in events if event["log_level"] == LogLevel.error]
-        self.assertEqual(
-            told, ["job work can't run: command: no callable 'work' is registered; known: rest"]
-        )
+        self.assertEqual(told, ["job work can't run: command: no callable 'work' is registered; known: rest"])
 
     def test_a_directory_in_use(self) -> None:
         """A second daemon is refused the directory, and the first does not mind."""
