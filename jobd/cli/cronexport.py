@@ -47,19 +47,18 @@ def write_crontab(jobs: Iterable[Definition], *, system: bool = False) -> Writte
         owners = ", ".join(sorted({job.owner for job in chosen}))
         written.refused.append(f"a crontab without users is one user's, and these jobs belong to {owners}")
         return written
-    lines = []
+    lines, said = [], []
     for job in chosen:
         try:
             lines.append(_line(job, system))
         except CronError as error:
             written.refused.append(f"{job.name}: {error}")
         else:
-            if not job.started:
-                written.notes.append(f"{job.name} is stopped: its line is a comment")
-            if job.option("timezone"):
-                written.notes.append(
-                    f"{job.name} has a time zone: CRON_TZ is cronie's, Debian's cron has none"
-                )
+            said.append(job)
+    if stopped := ", ".join(job.name for job in said if not job.started):
+        written.notes.append(f"stopped jobs are comments: {stopped}")
+    if zoned := ", ".join(job.name for job in said if job.option("timezone")):
+        written.notes.append(f"CRON_TZ is cronie's, Debian's cron knows no time zone: {zoned}")
     if lines:
         written.notes.append("cron lets runs of a job overlap, and makes up for none that was missed")
     return written._replace(text=_joined(lines, written.refused))
@@ -120,7 +119,8 @@ def _joined(lines: list[_Line], refused: list[str]) -> str:
     current = {"PATH": DEFAULT_PATH, "SHELL": DEFAULT_SHELL}
     for line in sorted(lines, key=lambda line: len(line.variables)):
         if extra := sorted(current.keys() - line.variables.keys()):
-            refused.append(f"{line.name}: in one crontab with the others it would get {', '.join(extra)} too")
+            unwanted = ", ".join(extra)
+            refused.append(f"{line.name}: below the others it would get {unwanted} too; export it by itself")
             continue
         changes = {name: value for name, value in line.variables.items() if current.get(name) != value}
         text += "".join(_assignment(name, value) for name, value in changes.items()) + line.text

@@ -107,9 +107,7 @@ def import_jobs(
     cron, native = _read_crontabs(crontabs, systems, user), _read_files(files)
     _say(cron.notes)
     if (refused := cron.refused + native.refused) and not keep_going:
-        for sentence in refused:
-            Failed(sentence).show()
-        raise Failed("nothing was made; --keep-going makes the rest")
+        raise _nothing_made(refused)
     cron = cron._replace(jobs=[job._replace(started=start) for job in cron.jobs])
     wanted = [
         (job._replace(options=_normal((*job.options, *options))), kind is cron)
@@ -124,7 +122,7 @@ def import_jobs(
 
     async def work(daemon: Daemon) -> list[str]:
         existing = await _existing(daemon, [job.name for job, _ in wanted])
-        return await _make(daemon, _settled(wanted, existing), existing, replace)
+        return await _make(daemon, _settled(wanted, existing), existing, replace, keep_going)
 
     _end(refused + session.call(work))
 
@@ -257,18 +255,25 @@ def _settled(wanted: list[tuple[Definition, bool]], existing: dict[str, Definiti
 
 
 async def _make(
-    daemon: Daemon, jobs: list[Definition], existing: dict[str, Definition], replace: bool
+    daemon: Daemon,
+    jobs: list[Definition],
+    existing: dict[str, Definition],
+    replace: bool,
+    keep_going: bool,
 ) -> list[str]:
     """Make the JOBS, and say so; a sentence for each that was refused."""
     from jobd.cli.many import at_once
 
     users: dict[str, Daemon] = {"": daemon}
     refused: list[str] = []
-    for owner in {job.owner for job in jobs} - {""}:
+    for owner in sorted({job.owner for job in jobs} - {""}):
         try:
             users[owner] = await daemon.as_user(owner)
         except Failed as failed:
-            refused.append(failed.message)
+            theirs = ", ".join(job.name for job in jobs if job.owner == owner)
+            refused.append(f"{theirs}: {failed.message}")
+    if refused and not keep_going:
+        raise _nothing_made(refused)
     jobs = [job for job in jobs if job.owner in users]
 
     async def one(job: Definition) -> str:
@@ -319,6 +324,13 @@ async def _check_owner(daemon: Daemon, job: Definition) -> None:
 def _say(notes: Iterable[str]) -> None:
     for note in notes:
         click.echo(f"{click.style('note:', fg='yellow')} {note}", err=True)
+
+
+def _nothing_made(refused: Sequence[str]) -> Failed:
+    """What ends an import for want of --keep-going, after a sentence for each of REFUSED."""
+    for sentence in refused:
+        Failed(sentence).show()
+    return Failed("nothing was made; --keep-going makes the rest")
 
 
 def _end(refused: Sequence[str]) -> None:

@@ -138,7 +138,7 @@ def _reason(error: Exception) -> str:
     """Why a connection could not be made, without Twisted's words around it."""
     number = getattr(error, "osError", None)
     why = os.strerror(number) if isinstance(number, int) else str(error).rstrip(".")
-    return why[:1].lower() + why[1:]
+    return why if why[:2].isupper() else why[:1].lower() + why[1:]
 
 
 TLS_OPTIONS = ("tls_ca", "tls_cert", "tls_key")

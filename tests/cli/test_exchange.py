@@ -224,6 +224,10 @@ class CrontabTests(ExchangeCase):
         result = self.jobctl("export", "--crontab")
         self.assertEqual((result.exit_code, result.stdout), (1, CRONTAB))
         self.assertIn("jobctl: often: a crontab has nothing for the schedule '@every 90s'", result.stderr)
+        self.jobctl("stop", "backup", "poll")
+        result = self.jobctl("export", "--crontab")
+        self.assertIn("#5 4 * * * backup --all\n", result.stdout)
+        self.assertIn("stopped jobs are comments: backup, poll\n", result.stderr)
         self.assertIn(f"5 4 * * * {ME} backup --all\n", self.jobctl("export", "--system").stdout)
 
     def test_system(self) -> None:
@@ -243,9 +247,13 @@ class CrontabTests(ExchangeCase):
         """Root makes jobs of others theirs; a job of somebody who has no account is refused."""
         if os.geteuid() != 0:
             raise SkipTest("only root can speak for others")
-        result = self.jobctl("import", "--system", self.file("tab", f"@daily nobody-here x\n@daily {ME} y\n"))
+        path = self.file("tab", f"@daily nobody-here x\n@daily {ME} y\n")
+        result = self.jobctl("import", "--system", path)
+        self.assertEqual((result.exit_code, self.names()), (1, []))
+        self.assertIn("jobctl: tab-x: jobd lets nobody act as nobody-here here", result.stderr)
+        self.assertIn("nothing was made", result.stderr)
+        result = self.jobctl("import", "--system", path, "--keep-going")
         self.assertEqual((result.exit_code, self.names()), (1, ["tab-y"]))
-        self.assertIn("nobody-here", result.stderr)
         result = self.jobctl("import", "--crontab", "-", "--user", "nobody", input="@daily z\n")
         self.assertEqual((result.exit_code, result.stdout), (0, "made z\n"))
         self.assertEqual(self.jobctl.jobd.table.job("z").owner, "nobody")
