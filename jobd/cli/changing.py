@@ -169,7 +169,10 @@ def edit(session: Session, name: str) -> None:
     The text has its name, schedule, options, state and command. One that is refused is kept.
     """
     job = session.call(lambda daemon: daemon.definition(name))
-    text = click.edit(write_definition(job), extension=".job")
+    try:
+        text = click.edit(write_definition(job), extension=".job")
+    except click.ClickException as error:
+        raise Failed(error.message) from None
     if text is None:
         click.echo("nothing was changed", err=True)
         return
@@ -196,8 +199,6 @@ async def _apply(daemon: Daemon, job: Definition, text: str) -> None:
     if new.owner != job.owner:
         raise Failed(f"the owner stays {job.owner}: jobctl import makes a job of another")
     await daemon.replace(job, new)
-    if new.name != job.name:
-        await daemon.rename(job.name, new.name)
 
 
 def _kept(name: str, text: str) -> str:

@@ -194,17 +194,30 @@ class Daemon:
             await self.control(job.name, "start")
 
     async def replace(self, old: Definition, new: Definition) -> None:
-        """Make the job OLD what NEW says, its name and owner apart."""
-        if old.started and not new.started:
-            await self.control(old.name, "stop")
-        if new.options != old.options:
-            await self.write(job_path(old.name, "options"), _message(("default", *new.options)))
-        if new.schedule != old.schedule:
-            await self.write(job_path(old.name, "schedule"), new.schedule.encode())
-        if new.command != old.command:
-            await self.write(job_path(old.name, "cmd"), new.command.encode() + b"\n")
-        if new.started and not old.started:
-            await self.control(old.name, "start")
+        """Make the job OLD what NEW says, its owner apart; where a part of it is refused, it stays OLD."""
+        done = old
+        try:
+            if new.name != old.name:
+                await self.rename(old.name, new.name)
+                done = done._replace(name=new.name)
+            if old.started and not new.started:
+                await self.control(new.name, "stop")
+                done = done._replace(started=False)
+            if new.options != old.options:
+                await self.write(job_path(new.name, "options"), _message(("default", *new.options)))
+                done = done._replace(options=new.options)
+            if new.schedule != old.schedule:
+                await self.write(job_path(new.name, "schedule"), new.schedule.encode())
+                done = done._replace(schedule=new.schedule)
+            if new.command != old.command:
+                await self.write(job_path(new.name, "cmd"), new.command.encode() + b"\n")
+                done = done._replace(command=new.command)
+            if new.started and not old.started:
+                await self.control(new.name, "start")
+        except Failed:
+            if done != old:
+                await self.replace(done, old)
+            raise
 
     # ---- helpers
 

@@ -224,6 +224,29 @@ class ChangingTests(CommandCase):
                 self.assertTrue(os.path.exists(kept))
         self.assertEqual(self.job("a").schedule_text, "@daily")
 
+    def test_edit_all_or_nothing(self) -> None:
+        """Where a part of an edited text is refused, nothing of the job is changed."""
+        self.done("add", "a", "@daily", "x", "-o", "timeout=5m", "--start")
+        self.done("add", "taken", "@daily", "x")
+        before = self.done("export", "a")
+        for changes in (
+            "s/@daily/@hourly/; s/timeout 5m/nice low/",
+            "s/timeout 5m/nice 5/; s/@daily/@dayly/; s/command x/command y/",
+            "s/timeout 5m/nice 5/; s/^job a/job taken/",
+            "s/timeout 5m/nice 5/; s/^job a/job b/; s/started/stopped/; s/@daily/@dayly/",
+        ):
+            with self.subTest(changes):
+                result = self.edit(f"sed -i '{changes}' $1")
+                self.assertEqual(result.exit_code, 1)
+                self.addCleanup(os.remove, result.stderr.strip().rpartition(" ")[2])
+                self.assertEqual(self.done("export", "a"), before)
+
+    def test_no_editor(self) -> None:
+        """An editor that fails or isn't there is said in a sentence."""
+        self.done("add", "a", "@daily", "x")
+        result = self.edit("exit 3")
+        self.assertEqual((result.exit_code, result.stderr[:8]), (1, "jobctl: "))
+
 
 class LookingTests(CommandCase):
     """ls, show, log, history, next, stat."""
