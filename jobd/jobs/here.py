@@ -50,13 +50,15 @@ class Here(NamedTuple):
     def entered(self) -> Iterator[None]:
         """Have this thread alone in that directory, with that umask.
 
-        OSError where it can't be entered.
+        Where the directory can't be entered it stays where it was: nothing is started directly then, and what
+        runs in other directories must not fail for this one.
         """
         before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         _unshare()
         umask = os.umask(self.umask)
         try:
-            os.chdir(self.directory)
+            if os.access(self.directory, os.X_OK):
+                os.chdir(self.directory)
             yield
         finally:
             os.umask(umask)
