@@ -195,7 +195,7 @@ class ThreadWriter:
     """
 
     def __init__(self, transactions: Transactions, reactor: Any) -> None:
-        """`reactor` is an `IReactorFromThreads` and an `IReactorTime`."""
+        """`reactor` is an `IReactorFromThreads`."""
         self._transactions = transactions
         self._reactor = reactor
         self._gathered: list[Change] = []
@@ -211,7 +211,8 @@ class ThreadWriter:
     def submit(self, change: Change) -> Deferred[None]:
         """Have CHANGE committed with the next transaction."""
         if not self._gathered:
-            self._reactor.callLater(0, self._hand_over)
+            # Not callLater: that waits for an hour where the clock is set back by one just now.
+            self._reactor.callFromThread(self._hand_over)
         self._gathered.append(change)
         return change.done
 

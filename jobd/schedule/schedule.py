@@ -142,7 +142,6 @@ def forget_zones() -> None:
     ZoneInfo.clear_cache()
     _shared.cache_clear()
     zone_named.cache_clear()
-    _shared.cache_clear()
     _schedules.clear()
     _timetables.clear()
 

@@ -338,6 +338,19 @@ class Threaded(TestCase):
         self.assertEqual(len(self.names()), 100)
         self.assertLessEqual(self.store.commits, 2)
 
+    async def test_clock_set_back(self) -> None:
+        """No commit waits for a timer, which would wait for an hour where the clock is set back by one."""
+        from twisted.internet import reactor
+
+        class NoTimers:
+            def callFromThread(self, call: Any, *arguments: Any) -> None:
+                reactor.callFromThread(call, *arguments)  # type: ignore[attr-defined]
+
+        await self.store.close()
+        self.store = Store.open(self.directory, NoTimers())
+        await self.store.create_job(job(1, "a"))
+        self.assertEqual(self.names(), ["a"])
+
     async def test_one_bad_change(self) -> None:
         """A change that can't be made fails alone; those around it are committed."""
         self.other.execute("BEGIN IMMEDIATE")
