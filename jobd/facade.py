@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from errno import ENOENT
+from errno import EIO, ENOENT
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobd.jobs import options as option_table
@@ -223,7 +223,9 @@ class Jobs:
 
     @deferred
     async def wait(self, name: str, number: int) -> RunInfo:
-        """Fires with run NUMBER of job NAME when it is over and on disk; JobError where it isn't kept."""
+        """Fires with run NUMBER of job NAME when it is over and on disk; JobError where it isn't kept, or the
+        disk takes no record of its end.
+        """
         job = self._job(name)
         waiting = self._service.runner.wait(job, number)
         if waiting is not None:
@@ -231,6 +233,8 @@ class Jobs:
         record = self._service.store.run(job.id, number)
         if record is None:
             raise JobError(ENOENT, f"run {number} of {name} is not kept, or never was")
+        if record.outcome is None:
+            raise JobError(EIO, f"run {number} of {name} has ended, but the disk took no record of it")
         return _run_info(job, record)
 
     def subscribe(self, listener: Callable[[RunInfo], object]) -> Callable[[], None]:

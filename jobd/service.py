@@ -354,6 +354,7 @@ class JobService(Service):
         """Once a second of monotonic time."""
         self._scheduler.tick()
         self._alarms.check()
+        self.history.write_again()
         if not self._syncing:
             self._syncing = True
             synced = self._in_thread(self._logs.sync)

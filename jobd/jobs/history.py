@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobd.jobs.metrics import Histogram
 from jobd.jobs.records import Ended, RunRecord
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
 
 LATENCIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 DURATIONS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 86400.0)
+MOST_UNWRITTEN = 10_000
+"""Ends that are kept in mind while the disk takes no record of them; of more the next daemon knows that they
+are lost.
+"""
+AT_A_TIME = 100
+"""Of these, how many are tried in a second."""
 
 
 class History:
     """Keeps the records of runs.
 
-    The intent of a run, and that of each further attempt, is for the caller to wait for.  Of what happened
-    already, a failing disk loses the record, and the schedule goes on.
+    The intent of a run, and that of each further attempt, is for the caller to wait for.  What happened
+    already is written again where the disk fails, and the schedule goes on.
     """
 
     log = Logger()
@@ -40,6 +47,7 @@ class History:
         self._clock = clock
         self._store = store
         self._journal = journal
+        self._unwritten: list[Callable[[], Deferred[None]]] = []
         self._on_their_way: set[tuple[int, int | None]] = set()
         self.listeners: list[Callable[[Job, RunRecord], object]] = []
         """Told of each attempt that begins, and of each run and gap that has its outcome: when that is on
@@ -155,23 +163,29 @@ class History:
         elif outcome != SKIPPED:
             job.failures += 1
         self._journal.ended(run, outcome, detail, now)
-        written = self._store.end_run(
-            job.id,
-            run.number,
-            keep_runs=job.options.keep_runs,
-            ended=now,
-            exit=run.exit,
-            signal=run.signal,
-            outcome=outcome,
-            detail=detail,
-            attempts=run.attempt,
-            cpu=run.cpu,
-            maxrss=run.maxrss,
-            failures=job.failures,
-            last_success=job.last_success,
-        )
+        columns = {
+            "ended": now,
+            "exit": run.exit,
+            "signal": run.signal,
+            "outcome": outcome,
+            "detail": detail,
+            "attempts": run.attempt,
+            "cpu": run.cpu,
+            "maxrss": run.maxrss,
+        }
+
+        def write() -> Deferred[None]:
+            return self._store.end_run(
+                job.id,
+                run.number,
+                keep_runs=job.options.keep_runs,
+                failures=job.failures,
+                last_success=job.last_success,
+                **columns,
+            )
+
         last = Ended(run.number, outcome, run.exit, run.signal, run.started, now)
-        kept = self._keep(run, written.addCallback(lambda _: _ended(job, last)))
+        kept = self._keep_end(job, write, last)
         if self.listeners:
             record = _record(run, ended=now, outcome=outcome, detail=detail)
             kept.addCallback(lambda _: self._tell(job, record))
@@ -215,14 +229,15 @@ class History:
         assert record.outcome is not None
         self.ended[record.outcome] += 1
         self._journal.not_run(job, record)
-        added = self._store.add_record(
-            record, keep_runs=job.options.keep_runs, last_run=job.last_run, watermark=settled(job)
-        )
-        last = Ended(record.number, record.outcome, None, None, None, now)
-        added.addCallback(lambda _: _ended(job, last))
+
+        def write() -> Deferred[None]:
+            return self._store.add_record(
+                record, keep_runs=job.options.keep_runs, last_run=job.last_run, watermark=settled(job)
+            )
+
         key = job.id, record.scheduled
         self._on_their_way.add(key)
-        kept = self._warn(added, job, record.number)
+        kept = self._keep_end(job, write, Ended(record.number, record.outcome, None, None, None, now))
         kept.addCallback(lambda _: self._on_their_way.discard(key))
         if self.listeners:
             kept.addCallback(lambda _: self._tell(job, record))
@@ -235,18 +250,34 @@ class History:
                 self.log.failure("who is told of the runs of {job} failed", job=job.name)
 
     def _keep(self, run: Run, written: Deferred[None]) -> Deferred[None]:
-        return self._warn(written, run.job, run.number)
+        return written.addErrback(self._warn, run.job, run.number)
 
-    def _warn(self, written: Deferred[None], job: Job, number: int) -> Deferred[None]:
-        def lost(failure: Any) -> None:
-            self.log.error(
-                "the record of run {number} of {job} could not be written: {why}",
-                number=number,
-                job=job.name,
-                why=failure.getErrorMessage(),
-            )
+    def _keep_end(self, job: Job, write: Callable[[], Deferred[None]], last: Ended) -> Deferred[None]:
+        """WRITE the record of LAST, and again later where the disk refuses it."""
 
-        return written.addErrback(lost)
+        def attempt() -> Deferred[None]:
+            return write().addCallbacks(lambda _: _ended(job, last), refused)
+
+        def refused(failure: Failure) -> None:
+            if not job.removed and len(self._unwritten) < MOST_UNWRITTEN:
+                self._unwritten.append(attempt)
+            self._warn(failure, job, last.number)
+
+        return attempt()
+
+    def write_again(self) -> None:
+        """Write ends that a failing disk took no record of, the oldest first. To be called every second."""
+        again, self._unwritten = self._unwritten[:AT_A_TIME], self._unwritten[AT_A_TIME:]
+        for attempt in again:
+            attempt()
+
+    def _warn(self, failure: Failure, job: Job, number: int) -> None:
+        self.log.error(
+            "the record of run {number} of {job} could not be written: {why}",
+            number=number,
+            job=job.name,
+            why=failure.getErrorMessage(),
+        )
 
 
 def _ended(job: Job, last: Ended) -> None:

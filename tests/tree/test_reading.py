@@ -229,11 +229,14 @@ class RunFilesTest(TreeTest):
         self.assertIn("outcome=ok", self.part(fid))
 
     def test_wait_for_what_was_not_recorded(self) -> None:
-        """Where the disk took no record of the end, `wait` is refused, and has no line without an outcome."""
+        """While the disk takes no record of the end, `wait` is refused; it is written when that can be."""
         waiting = self.open("/jobs/hello/runs/1/wait").read(0)
         self.jobd.disk.refuse = lambda _change: True
         self.process.exit()
         self.refused(errno.EIO, waiting)
+        self.jobd.disk.refuse = lambda _change: False
+        self.jobd.clock.pass_time(1)
+        self.assertIn("outcome=ok", self.read("/jobs/hello/runs/1/wait"))
 
     def test_a_lost_connection_waits_no_more(self) -> None:
         """A connection that ends while it waits leaves nothing behind."""
