@@ -89,7 +89,7 @@ def relative(when: datetime, now: datetime) -> str:
         if amount >= 2 * size:
             words = f"{amount // size} {name}s"
             return f"in {words}" if seconds > 0 else f"{words} ago"
-    return "now" if seconds >= 0 else "just now"
+    return "now" if when >= now else "just now"
 
 
 def now() -> datetime:

@@ -35,6 +35,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 RELATIVE = [
     (0, "now"),
     (1, "now"),
+    (-0.4, "just now"),
     (-1, "just now"),
     (2, "in 2 seconds"),
     (119, "in 119 seconds"),
