@@ -42,6 +42,7 @@ from jobd.jobs.records import RunRecord
 from jobd.jobs.runner import Runner
 from jobd.jobs.scheduler import Scheduler
 from jobd.jobs.segments import SegmentStore
+from jobd.jobs.slices import Slices
 from jobd.jobs.store import OUTPUT, Store, StoreError, check_ours
 from jobd.jobs.table import JobTable
 from jobd.jobs.texts import decode
@@ -188,8 +189,9 @@ class JobService(Service):
         self._alarms = Alarms(self._clock)
         self.processes = self._processes or MachineProcesses(self._reactor, self._alarms.after, self._cgroups)
         self.journal = Journal(self._clock, self._logs)
-        self.history = History(self._clock, store, self.journal)
+        self.history = History(self._clock, store, self.journal, self._is_crowded)
         self.history.listeners = self.listeners
+        self._resting: Slices[Job] = Slices(self._clock, self._rests, self._is_crowded)
         launching: dict[str, Any] = {
             "clock": self._clock,
             "alarms": self._alarms,
@@ -208,14 +210,14 @@ class JobService(Service):
             attempts=attempts,
             on_failure=OnFailure(**launching),
             max_runs=self._max_runs,
-            idle=self._rests,
+            idle=self._resting.add,
         )
         self._scheduler = Scheduler(
             self._clock,
             dispatch=self.runner.fire,
             missed=self.runner.missed,
             held=self.runner.holds,
-            exhausted=self._rests,
+            exhausted=self._resting.add,
             stepped=self._clock_stepped,
         )
         self.table = JobTable(
@@ -355,6 +357,9 @@ class JobService(Service):
         self._scheduler.tick()
         self._alarms.check()
         self.history.write_again()
+        self.history.catch_up()
+        self._resting.resume()
+        self.journal.flush()
         if not self._syncing:
             self._syncing = True
             synced = self._in_thread(self._logs.sync)
@@ -369,6 +374,10 @@ class JobService(Service):
     def _rests(self, job: Job) -> None:
         """Nothing of JOB runs now, or it has no next instant: it may have come to its end."""
         self.table.end_if_exhausted(job)
+
+    def _is_crowded(self) -> bool:
+        """Whether runs are due that wait for a place: whatever can waits until they have started."""
+        return self.runner.waiting > 0
 
     def _clock_stepped(self, seconds: float) -> None:
         self.log.warn("the clock was set by {seconds:.1f} seconds, or the machine slept", seconds=seconds)
@@ -406,6 +415,9 @@ class JobService(Service):
         if self._stop_ticking is not None:
             self._stop_ticking()
         self._alarms.stop()
+        self._resting.stop()
+        self.history.close()
+        self.journal.flush()
         return self.store.close().addCallback(self._closed)
 
     def _closed(self, _: object) -> None:

@@ -97,7 +97,6 @@ class Attempts:
         run.process = spawn(self._spawner, command, _RunProtocol(self, run), writer)
         self._processes.began(run.run_id, run.process.pid)
         run.identity = self._processes.identify(run.process.pid)
-        run.output = self._journal.output_of(run.job, run.number)
         self.running[run.run_id] = run
         self._history.began(run, command)
         self._limit(run, run.job.options.timeout)
@@ -108,7 +107,6 @@ class Attempts:
             self._over(run, how)
 
         run.call = Calling(run, name, function, lambda data: self._printed(run, data), ended)
-        run.output = self._journal.output_of(run.job, run.number)
         self.running[run.run_id] = run
         self._history.began(run, run.call)
         self._limit(run, run.job.options.timeout)
@@ -231,7 +229,6 @@ class Attempts:
         fd = self._processes.open_output(identity)
         if fd is not None:
             run.reader = self._reader(run, fd)
-        run.output = self._journal.output_of(run.job, run.number)
         run.watching = self._processes.watch(identity, ended)
         passed = 0.0 if run.started is None else (self._clock.now_ns() - run.started) / NANO
         self._limit(run, run.job.options.timeout - passed)

@@ -7,6 +7,7 @@ controller is turned on in them.  A daemon that runs under systemd needs `Delega
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 KILL = "cgroup.kill"
@@ -40,8 +41,9 @@ class Cgroups:
         """Put process PID, and what it starts from now on, into the group of a run; whether that was done."""
         path = self._path(run_id)
         try:
-            os.makedirs(path, exist_ok=True)
-            _write(os.path.join(path, PROCS), pid)
+            with contextlib.suppress(FileExistsError):  # of an earlier attempt
+                os.mkdir(path)
+            _write(f"{path}/{PROCS}", pid)
         except OSError:  # ended already, or the system takes no more groups
             return False
         return True
@@ -53,6 +55,13 @@ class Cgroups:
                 return {int(line) for line in file}
         except OSError:
             return set()
+
+    def run_ids(self) -> list[str]:
+        """The runs that have a group."""
+        try:
+            return [entry.name for entry in os.scandir(self._root) if entry.is_dir()]
+        except OSError:
+            return []
 
     def kill(self, run_id: str) -> None:
         """KILL every process in the group of a run, and whatever they start meanwhile."""
@@ -72,7 +81,7 @@ class Cgroups:
         return True
 
     def _path(self, run_id: str) -> str:
-        return os.path.join(self._root, run_id)
+        return f"{self._root}/{run_id}"
 
 
 def _own(proc: str) -> str | None:

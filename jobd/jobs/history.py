@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from jobd.jobs.metrics import Histogram
 from jobd.jobs.records import Ended, RunRecord
 from jobd.jobs.run import FAILED, KILLED, LOST, MISSED, NANO, OK, REPLACED, SKIPPED, TIMEOUT, Run
+from jobd.jobs.slices import Slices
 
 if TYPE_CHECKING:
     from jobd.jobs.callables import Calling
@@ -43,10 +44,14 @@ class History:
 
     log = Logger()
 
-    def __init__(self, clock: IClock, store: Store, journal: Journal) -> None:
+    def __init__(
+        self, clock: IClock, store: Store, journal: Journal, crowded: Callable[[], bool] = lambda: False
+    ) -> None:
+        """While it is CROWDED, with runs that are due and not started, what can wait for them does."""
         self._clock = clock
         self._store = store
         self._journal = journal
+        self._beginnings: Slices[Run] = Slices(clock, self._write_beginning, crowded)
         self._unwritten: list[Callable[[], Deferred[None]]] = []
         self._on_their_way: set[tuple[int, int | None]] = set()
         self.listeners: list[Callable[[Job, RunRecord], object]] = []
@@ -127,22 +132,32 @@ class History:
                 self.latency.observe(now / NANO - run.scheduled)
         identity = run.identity
         self._journal.began(run, now)
-        self._keep(
-            run,
-            self._store.update_run(
-                run.job.id,
-                run.number,
-                started=run.started,
-                pid=identity and identity.pid,
-                pid_start=identity and identity.start,
-                boot_id=identity and identity.boot,
-                argv=json.dumps(command.shown_argv),
-                directory=command.directory,
-                environment=json.dumps(command.shown_environment),
-            ),
-        )
+        run.beginning = {
+            "started": run.started,
+            "pid": identity and identity.pid,
+            "pid_start": identity and identity.start,
+            "boot_id": identity and identity.boot,
+            "argv": json.dumps(command.shown_argv),
+            "directory": command.directory,
+            "environment": json.dumps(command.shown_environment),
+        }
+        self._beginnings.add(run)
         if self.listeners:
             self._tell(run.job, _record(run))
+
+    def catch_up(self) -> None:
+        """Write down what gave way to starts: to be called once a second."""
+        self._beginnings.resume()
+
+    def close(self) -> None:
+        """Write down all that has waited."""
+        for run in self._beginnings.stop():
+            self._write_beginning(run)
+
+    def _write_beginning(self, run: Run) -> None:
+        columns, run.beginning = run.beginning, {}
+        if columns:
+            self._keep(run, self._store.update_run(run.job.id, run.number, **columns))
 
     def will_retry(self, run: Run, how: str, delay: float) -> None:
         """An attempt of RUN failed; another comes after DELAY seconds."""
@@ -150,7 +165,8 @@ class History:
             run.job, f"run {run.number} attempt {run.attempt} failed: {how}; again in {delay:.1f}s"
         )
         # A detail without an outcome: the next daemon knows that this attempt has ended.
-        self._keep(run, self._store.update_run(run.job.id, run.number, pid=None, pid_start=None, detail=how))
+        run.beginning |= {"pid": None, "pid_start": None, "detail": how}
+        self._write_beginning(run)
 
     def end(self, run: Run, outcome: str, detail: str) -> Deferred[None]:
         """RUN has its last outcome; fires when that is committed, or could not be."""
@@ -163,7 +179,7 @@ class History:
         elif outcome != SKIPPED:
             job.failures += 1
         self._journal.ended(run, outcome, detail, now)
-        columns = {
+        columns = run.beginning | {
             "ended": now,
             "exit": run.exit,
             "signal": run.signal,
@@ -173,6 +189,7 @@ class History:
             "cpu": run.cpu,
             "maxrss": run.maxrss,
         }
+        run.beginning = {}
 
         def write() -> Deferred[None]:
             return self._store.end_run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from twisted.logger import Logger
@@ -44,7 +44,24 @@ class Journal:
         self._job_logs: dict[int, SegmentLog] = {}
         self._captures: WeakValueDictionary[tuple[int, int], Capture] = WeakValueDictionary()
         self._trimmed: dict[int, int] = {}
-        self.events = logs.log("events", EVENTS_KEPT)
+        self._events = logs.log("events", EVENTS_KEPT)
+        self._unwritten: list[bytes] = []
+        self._writing: Any = None
+
+    @property
+    def events(self) -> SegmentLog:
+        """What `/events` shows."""
+        self.flush()
+        return self._events
+
+    def flush(self) -> None:
+        """Write the events of this turn of the reactor: all in one, since in a burst there are many."""
+        if self._writing is not None:
+            if self._writing.active():
+                self._writing.cancel()
+            self._writing = None
+            lines, self._unwritten = self._unwritten, []
+            self._events.append(b"".join(lines))
 
     @property
     def dropped(self) -> int:
@@ -110,8 +127,9 @@ class Journal:
         lines = run.stamper.feed(data, self._clock.now_ns())
         if lines:
             self.log_of(run.job).append(lines)
-        if run.output is not None:
-            run.output.append(data)
+        if run.output is None:
+            run.output = self.output_of(run.job, run.number)
+        run.output.append(data)
 
     def printed_all(self, run: Run) -> None:
         """What RUN printed ends here, with or without a newline."""
@@ -176,5 +194,7 @@ class Journal:
     def _event(self, kind: str, pairs: list[tuple[str, object]], now_ns: int | None = None) -> str:
         """Put a line into `/events`; what it says."""
         text = f"{kind} {attributes(pairs)}"
-        self.events.append(stamp(now_ns or self._clock.now_ns()) + text.encode() + b"\n")
+        self._unwritten.append(stamp(now_ns or self._clock.now_ns()) + text.encode() + b"\n")
+        if self._writing is None:
+            self._writing = self._clock.call_later(0, self.flush)
         return text

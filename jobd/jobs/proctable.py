@@ -36,7 +36,7 @@ class ProcessTable(Protocol):
         """Whether that very process still runs."""
 
     def leaders(self) -> dict[str, Identity]:
-        """The first process of each run that can be found by its mark, by the id of the run."""
+        """The first process of each run that can be found by its mark or group, by the id of the run."""
 
     def began(self, run_id: str, pid: int) -> None:
         """A run has started PID: keep together what that starts, where the machine can."""
@@ -80,13 +80,20 @@ class MachineProcesses:
         return groups.same(identity)
 
     def leaders(self) -> dict[str, Identity]:
+        snapshot = Snapshot()
+        found = {mark.decode(errors="replace"): [*processes] for mark, processes in snapshot.by_mark.items()}
+        if self._cgroups is not None:
+            # Of those that have dropped the mark.
+            for run_id in self._cgroups.run_ids():
+                members = (snapshot.processes.get(pid) for pid in self._cgroups.members(run_id))
+                found.setdefault(run_id, []).extend(process for process in members if process is not None)
         first: dict[str, Identity] = {}
-        for mark, processes in Snapshot().by_mark.items():
+        for run_id, processes in found.items():
             # A grandchild may lead a session too, but began later.
             leading = [process for process in processes if process.pid == process.session]
             if leading:
                 process = min(leading, key=lambda process: process.start)
-                first[mark.decode(errors="replace")] = Identity(process.pid, process.start, self.boot_id)
+                first[run_id] = Identity(process.pid, process.start, self.boot_id)
         return first
 
     def began(self, run_id: str, pid: int) -> None:

@@ -33,6 +33,7 @@ class Run:
     __slots__ = (
         "alarm",
         "attempt",
+        "beginning",
         "call",
         "cause",
         "committed",
@@ -78,6 +79,8 @@ class Run:
         """The number of the attempt that was last begun."""
         self.started: int | None = None
         """Wall clock of its first process, in nanoseconds."""
+        self.beginning: dict[str, Any] = {}
+        """What its record is still to say of the attempt."""
         self.process: Any = None
         """The transport of its process while that runs, where we started it."""
         self.watching: Watching | None = None

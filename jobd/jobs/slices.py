@@ -21,9 +21,13 @@ class Slices(Generic[_Item]):
 
     log = Logger()
 
-    def __init__(self, clock: IClock, work: Callable[[_Item], object]) -> None:
+    def __init__(
+        self, clock: IClock, work: Callable[[_Item], object], give_way: Callable[[], bool] = lambda: False
+    ) -> None:
+        """While GIVE_WAY() says so, what is added waits: for `resume`, or for what is added afterwards."""
         self._clock = clock
         self._work = work
+        self._give_way = give_way
         self._items: deque[_Item] = deque()
         self._spent = 0.0
         self._working = False
@@ -32,7 +36,12 @@ class Slices(Generic[_Item]):
     def add(self, item: _Item) -> None:
         """Have ITEM done after those before it."""
         self._items.append(item)
-        if not self._working:
+        if not self._working and not self._give_way():
+            self._go_on()
+
+    def resume(self) -> None:
+        """Do what waits, in any case."""
+        if self._items and not self._working:
             self._go_on()
 
     def stop(self) -> list[_Item]:

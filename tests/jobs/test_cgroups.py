@@ -10,6 +10,8 @@ import time
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from jobd.jobs.cgroups import Cgroups
+from jobd.jobs.groups import identify
+from jobd.jobs.proctable import MachineProcesses
 
 
 class FindTests(SynchronousTestCase):
@@ -63,6 +65,20 @@ class CgroupTests(SynchronousTestCase):
         self.cgroups.kill(self.run_id)
         while self.cgroups.members(self.run_id):
             time.sleep(0.01)
+        while not self.cgroups.remove(self.run_id):
+            time.sleep(0.01)
+
+    def test_leader(self) -> None:
+        """The first process of a run is found by its group where it has dropped the mark."""
+        process = subprocess.Popen(
+            ["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={}, start_new_session=True
+        )
+        self.addCleanup(process.communicate)
+        self.assertTrue(self.cgroups.add(self.run_id, process.pid))
+        found = MachineProcesses(None, lambda *_: None, self.cgroups).leaders()[self.run_id]
+        self.assertEqual(found, identify(process.pid))
+        self.cgroups.kill(self.run_id)
+        process.wait()
         while not self.cgroups.remove(self.run_id):
             time.sleep(0.01)
 

@@ -128,6 +128,25 @@ class SlicesTest(SynchronousTestCase):
         self.assertEqual(done, list(range(5001)))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_gives_way(self) -> None:
+        """Work that gives way waits until it is told to go on, or something is added that need not wait."""
+        clock, done = FakeClock(), []
+        crowded = True
+        slices: Slices[int] = Slices(clock, done.append, lambda: crowded)
+        slices.add(1)
+        slices.add(2)
+        clock.pass_time(10)
+        self.assertEqual(done, [])
+        slices.resume()
+        self.assertEqual(done, [1, 2])
+        clock.pass_time(10)
+        slices.add(3)
+        crowded = False
+        clock.pass_time(10)
+        self.assertEqual(done, [1, 2])
+        slices.add(4)
+        self.assertEqual(done, [1, 2, 3, 4])
+
     def test_stop(self) -> None:
         """`stop` gives what was not done."""
         clock = FakeClock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -56,7 +57,8 @@ def kill_quietly(identity: Identity | None) -> None:
 
 def end_quietly(descendants: Descendants) -> None:
     for process in descendants.find(Snapshot()):
-        os.kill(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def identity_of(pid: int) -> Identity:

@@ -46,6 +46,35 @@ class StamperTest(SynchronousTestCase):
         self.assertGreater(lines.count(b"x"), 80_000)
 
 
+class EventsTest(MemoryCase):
+    """`/events`."""
+
+    def test_written_together(self) -> None:
+        """The events of a turn of the reactor are written at its end, when somebody looks, or at a stop."""
+        journal = self.jobd.service.journal
+        path = os.path.join(self.jobd.directory, "output", "events")
+
+        def written() -> int:
+            return sum(
+                os.path.getsize(os.path.join(path, name)) for name in self.jobd.service._logs.names("events")
+            )
+
+        self.create(name="one")
+        self.create(name="two")
+        self.assertEqual(written(), 0)
+        self.clock.pass_time(0)
+        after = written()
+        self.assertEqual(self.events().count("created"), 2)
+        self.create(name="three")
+        self.assertEqual(written(), after)
+        self.assertEqual(journal.events.end, written())
+        self.assertEqual(self.events().count("created"), 3)
+        self.create(name="four")
+        self.jobd.stop()
+        self.assertGreater(written(), journal.events.end // 4 * 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class OutputTest(MemoryCase):
     """The output of a run."""
 

@@ -8,6 +8,7 @@ import signal
 from jobd.jobs.errors import JobError
 from jobd.jobs.job import Job
 from jobd.jobs.records import RunRecord
+from jobd.jobs.run import NANO
 from jobd.jobs.store import StoreError
 from jobd.testing import BEGIN
 from tests.jobs.memory import HOUR, MINUTE, MemoryCase
@@ -118,6 +119,37 @@ class SlotTest(MemoryCase):
             line.split("job=")[1].split()[0] for line in self.events().splitlines() if "UTC:start job" in line
         ]
         self.assertEqual(order, [f"job{number}" for number in range(6)])
+
+    def crowd(self) -> list[Job]:
+        """Jobs that are due now, of which two have a place."""
+        jobs = [self.start("1 * * * *", name=f"job{number}") for number in range(4)]
+        self.clock.pass_time(MINUTE - 1)
+        # All are due before the first of them may start.
+        self.jobd.disk.slow = True
+        self.clock.pass_time(1)
+        self.jobd.disk.commit()
+        self.jobd.disk.slow = False
+        self.assertEqual((len(self.running), self.jobd.service.runner.waiting), (2, 2))
+        return jobs
+
+    def test_starts_come_first(self) -> None:
+        """While runs wait for a place, who has one is written down a second later, or with its end."""
+        first, second, *_ = self.crowd()
+        self.assertEqual([self.records(job)[0].started for job in (first, second)], [None, None])
+        self.running[0].exit()
+        [record] = self.records(first)
+        self.assertEqual((record.outcome, record.started), ("ok", int(BEGIN + MINUTE) * NANO))
+        self.assertIn("JOBD_JOB", str(record.environment))
+        self.assertIsNone(self.records(second)[0].pid)
+        self.clock.tick()
+        self.assertEqual(self.records(second)[0].pid, self.running[0].pid)
+
+    def test_a_stop_in_a_crowd(self) -> None:
+        """What was not written down for the crowd is by the time that the daemon has stopped."""
+        first, second, *_ = self.crowd()
+        pids = [process.pid for process in self.running]
+        self.jobd.restart()
+        self.assertEqual([self.records(job)[0].pid for job in (first, second)], pids)
 
     def test_waiting_is_in_progress(self) -> None:
         """A run that waits for a place occupies its job: it is skipped over, can be killed, and keeps it."""

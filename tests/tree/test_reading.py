@@ -169,6 +169,7 @@ class GrowingTest(TreeTest):
         self.write("/jobs/hello/ctl", "stop")
         self.successResultOf(self.rename("/jobs/hello", "other"))
         self.successResultOf(self.client.remove("/jobs/other"))
+        self.jobd.clock.pass_time(0)
         lines = (begin + self.part(fid, len(begin))).splitlines()
         kinds = [re.sub(f"^{TIME}:", "", line).split()[0] for line in lines]
         self.assertEqual(
