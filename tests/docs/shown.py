@@ -16,7 +16,7 @@ _WEEKDAY = r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b"
 # What a word looks like on a page, and what may stand there instead. A pattern has no groups that count.
 VARIES = (
     (_TIME, _TIME),
-    (rf"in {_COUNT}|{_COUNT} ago|\bjust now\b", rf"(?:in {_COUNT}|{_COUNT} ago|just now)"),
+    (rf"in {_COUNT}|{_COUNT} ago|\b(?:just )?now\b", rf"(?:in {_COUNT}|{_COUNT} ago|(?:just )?now)"),
     (_WEEKDAY, _WEEKDAY),
     (_LS_TIME, _LS_TIME),
     # Durations, how many times were missed in one, and what a run has cost.
