@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import re
@@ -52,14 +51,10 @@ class Terminal:
 
     def wait_for_prompt(self) -> str:
         """What was said until the shell asks for the next command."""
-        return self._wait_for(re.compile(re.escape(PROMPT)))[0]
+        return self.wait_for(re.compile(re.escape(PROMPT)))
 
-    def wait_for(self, output: re.Pattern[str]) -> str:
-        """What was said until OUTPUT has come."""
-        return "".join(self._wait_for(output))
-
-    def _wait_for(self, wanted: re.Pattern[str]) -> tuple[str, str]:
-        """What was said before WANTED, and it."""
+    def wait_for(self, wanted: re.Pattern[str]) -> str:
+        """What was said before WANTED, which has come now."""
         deadline = time.monotonic() + TIMEOUT
         while not (found := wanted.search(self._said)):
             if not select.select([self._terminal], [], [], max(0, deadline - time.monotonic()))[0]:
@@ -70,12 +65,15 @@ class Terminal:
                 raise AssertionError(f"the shell ended, and said\n{self._said}") from None
         before = self._said[: found.start()]
         self._said = self._said[found.end() :]
-        return before, found[0]
+        return before
 
     def close(self) -> None:
-        """End what runs, and the shell."""
-        with contextlib.suppress(AssertionError, OSError):
-            self.interrupt()
-            self.wait_for_prompt()
-        os.close(self._terminal)
-        self._shell.wait(TIMEOUT)
+        """End what runs, and the shell. AssertionError where a program has failed meanwhile."""
+        self.interrupt()
+        try:
+            said = self.wait_for_prompt()
+        finally:
+            os.close(self._terminal)
+            self._shell.wait(TIMEOUT)
+        if "Traceback" in said:
+            raise AssertionError(said)

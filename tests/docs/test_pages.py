@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
+import subprocess
+from pathlib import Path
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -126,3 +129,32 @@ class MarksTest(SynchronousTestCase):
                 program = block.marks.get("needs")
                 if program is not None and shutil.which(program) is None:
                     raise SkipTest(f"{name}, line {block.line}, needs {program}")
+
+
+class FilesTest(SynchronousTestCase):
+    """What pages show for files, beyond what their walks do with it."""
+
+    def test_rules(self) -> None:
+        """What docs/howto/monitoring.md asks Prometheus for is there."""
+        rules = (ROOT / "docs/howto/monitoring.md").read_text()
+        metrics = (ROOT / "docs/reference/metrics.md").read_text()
+        for name in set(re.findall(r"\bjobd_\w+", rules)):
+            self.assertIn(f"`{name}`", metrics)
+
+    def test_mount_unit(self) -> None:
+        """systemd finds no mistake in the unit of docs/howto/mount.md, and no cycle with jobd's own units."""
+        if shutil.which("systemd-analyze") is None:
+            lacking("systemd-analyze")
+        blocks = pages()["mount"]
+        (text,) = (block.text for block in blocks if block.marks.get("file") == "mnt.mount")
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir(parents=True)
+        (directory / "mnt.mount").write_text(text)
+        done = subprocess.run(
+            ["systemd-analyze", "verify", directory / "mnt.mount"],
+            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:{ROOT}/packaging/systemd:"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))

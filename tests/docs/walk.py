@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
 import time
 import unittest
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.daemon import ROOT, Daemon, free_port
@@ -30,16 +31,12 @@ PERIOD, MARGIN = 300, 10
 """Seconds. No walk begins so little before the next PERIOD: a page's jobs that fall due each five minutes are
 not meant to do so while one reads it."""
 
-PROGRAMS = {"jobd": "jobd.__main__", "jobctl": "jobd.cli.main"}
+MODULES = {"jobd": "jobd.__main__", "jobctl": "jobd.cli.main"}
 
 SUDO = """#!/bin/sh
 [ "$1" = -u ] || exec "$@"
 user=$2; shift 2
 exec setpriv --reuid="$user" --regid="$user" --clear-groups -- "$@"
-"""
-
-PROGRAM = """#!/bin/sh
-PYTHONPATH={root} exec {python} -c 'from {module} import main; main()' "$@"
 """
 
 
@@ -60,14 +57,10 @@ class Walk:
         self._directory = Path(tempfile.mkdtemp(prefix="jobd-docs-"))
         test.addCleanup(shutil.rmtree, self._directory, ignore_errors=True)
         self._directory.chmod(0o755)
-        programs = self._directory / ".venv" / "bin"
-        programs.mkdir(parents=True)
-        (programs / "activate").write_text(f"PATH={programs}:$PATH\n")
-        for name, module in PROGRAMS.items():
-            _make_program(programs / name, PROGRAM.format(root=ROOT, python=sys.executable, module=module))
-        others = self._directory / "bin"
-        others.mkdir()
-        _make_program(others / "sudo", SUDO)
+        jobd, others = self._directory / ".venv" / "bin", self._directory / "bin"
+        _make_programs(jobd, {name: _program(module) for name, module in MODULES.items()})
+        (jobd / "activate").write_text(f"PATH={jobd}:$PATH\n")
+        _make_programs(others, {"sudo": SUDO})
         ports = {port: str(free_port()) for port in PORTS}
         self._port = ports[PORTS[0]]
         self._stand_ins = ports | {f"{SERVER_OF_PAGES}:": "localhost:", USER_OF_PAGES: self._user}
@@ -80,7 +73,7 @@ class Walk:
             "LC_ALL": "C.UTF-8",
         }
         if installed:
-            self._environment["PATH"] = f"{programs}:{self._environment['PATH']}"
+            self._environment["PATH"] = f"{jobd}:{self._environment['PATH']}"
         self._terminals: dict[str, Terminal] = {}
 
     def go(self) -> None:
@@ -163,6 +156,14 @@ class Walk:
             )
 
 
-def _make_program(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o755)
+def _program(module: str) -> str:
+    """A program that is the function main of MODULE."""
+    python = shlex.join([sys.executable, "-c", f"from {module} import main; main()"])
+    return f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {python} "$@"\n'
+
+
+def _make_programs(directory: Path, texts: Mapping[str, str]) -> None:
+    directory.mkdir(parents=True)
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
