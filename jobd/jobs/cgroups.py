@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 
 KILL = "cgroup.kill"
 PROCS = "cgroup.procs"
+SWEPT_AT_A_TIME = 256
+"""Groups: some milliseconds."""
 
 
 class Cgroups:
@@ -19,6 +22,9 @@ class Cgroups:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        # What an earlier daemon left is looked at too; its runs that go on keep theirs.
+        self._left = deque(self.run_ids())
+        """Runs whose group may have to be removed still."""
 
     @classmethod
     def find(cls, proc: str = "/proc/self") -> Cgroups | None:
@@ -71,14 +77,20 @@ class Cgroups:
             pass
 
     def remove(self, run_id: str) -> bool:
-        """Take the group of a run away; False where somebody is in it still, who stays."""
+        """Take the group of a run away; False where somebody is in it still: `sweep` does it then."""
         try:
             os.rmdir(self._path(run_id))
         except FileNotFoundError:
             return True
         except OSError:
+            self._left.append(run_id)
             return False
         return True
+
+    def sweep(self) -> None:
+        """Take away groups that somebody stayed in after the run, where the last of them has ended."""
+        for _ in range(min(len(self._left), SWEPT_AT_A_TIME)):
+            self.remove(self._left.popleft())
 
     def _path(self, run_id: str) -> str:
         return f"{self._root}/{run_id}"

@@ -14,6 +14,9 @@ from jobd.jobs.cgroups import Cgroups
 from jobd.jobs.groups import Ender, Identity, Snapshot
 from jobd.jobs.output import reopen_pipe
 
+SWEEP_GROUPS_EVERY = 10.0
+"""Seconds."""
+
 
 class Watching(Protocol):
     """What `ProcessTable.watch` gives."""
@@ -68,6 +71,13 @@ class MachineProcesses:
         self._reactor = reactor
         self._cgroups = cgroups
         self._ender = Ender(after, cgroups)
+        self._after = after
+        if cgroups is not None:
+            after(SWEEP_GROUPS_EVERY, self._sweep_groups, cgroups)
+
+    def _sweep_groups(self, cgroups: Cgroups) -> None:
+        cgroups.sweep()
+        self._after(SWEEP_GROUPS_EVERY, self._sweep_groups, cgroups)
 
     @property
     def boot_id(self) -> str:

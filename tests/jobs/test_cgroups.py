@@ -9,7 +9,7 @@ import time
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from jobd.jobs.cgroups import Cgroups
+from jobd.jobs.cgroups import SWEPT_AT_A_TIME, Cgroups
 from jobd.jobs.groups import identify
 from jobd.jobs.proctable import MachineProcesses
 
@@ -81,6 +81,28 @@ class CgroupTests(SynchronousTestCase):
         process.wait()
         while not self.cgroups.remove(self.run_id):
             time.sleep(0.01)
+
+    def test_left_behind(self) -> None:
+        """A group that somebody stayed in is removed when the last has ended, by the next daemon too."""
+        for later in (self.cgroups, None):
+            process = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
+            self.addCleanup(process.communicate)
+            self.assertTrue(self.cgroups.add(self.run_id, process.pid))
+            if later is None:
+                later = Cgroups.find()
+                assert later is not None
+            else:
+                self.assertFalse(later.remove(self.run_id))
+            left = len(later._left)
+            while left > 0:
+                later.sweep()
+                left -= SWEPT_AT_A_TIME
+            self.assertEqual(self.cgroups.members(self.run_id), {process.pid})
+            process.communicate()
+            deadline = time.monotonic() + 60
+            while self.run_id in self.cgroups.run_ids() and time.monotonic() < deadline:
+                later.sweep()
+            self.assertNotIn(self.run_id, self.cgroups.run_ids())
 
     def test_no_group(self) -> None:
         """A run without a group has no members, and ending or removing it does nothing."""
