@@ -223,10 +223,11 @@ class SpawnedProcess:
         owned_pids.discard(self.pid)
         self.pid = None
         self._close()
+        failure = Failure(reason)
         with self._log.failuresHandled("while calling processExited:"):
-            self._protocol.processExited(Failure(reason))
+            self._protocol.processExited(failure)
         with self._log.failuresHandled("while calling processEnded:"):
-            self._protocol.processEnded(Failure(reason))
+            self._protocol.processEnded(failure)
         return True
 
     def _close(self) -> None:

@@ -98,6 +98,7 @@ def attribute_lines(pairs: Iterable[tuple[str, object]]) -> str:
     return "".join(f"{name}={quote(str(value))}\n" for name, value in pairs if value is not None)
 
 
+@lru_cache(maxsize=64)
 def instant(epoch: float | None) -> str | None:
     """A time in an `attr=value` line: RFC 3339 in UTC, to the second or the millisecond."""
     if epoch is None:
