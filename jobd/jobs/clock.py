@@ -39,7 +39,10 @@ class IClock(Interface):
         """Seconds that only ever grow, and stand still while the machine is suspended."""
 
     def call_later(delay: float, function: Callable[..., object], *args: Any) -> Any:
-        """Twisted's callLater, which a step of the wall clock may hasten or delay."""
+        """Twisted's callLater, which a step of the wall clock may hasten or delay.
+
+        Without a delay it is in the next turn of the reactor, whatever the clock says then.
+        """
 
     def every_second(function: Callable[[], object]) -> Callable[[], None]:
         """Call FUNCTION once a second of monotonic time; what is returned ends that."""
@@ -53,6 +56,8 @@ class SystemClock:
         self._reactor = reactor
 
     def call_later(self, delay: float, function: Callable[..., object], *args: Any) -> Any:
+        if delay <= 0:
+            return _NextTurn(self._reactor, lambda: function(*args))
         return IReactorTime(self._reactor).callLater(delay, function, *args)
 
     def now_ns(self) -> int:
@@ -73,6 +78,26 @@ class SystemClock:
             timer.close()
 
         return stop
+
+
+class _NextTurn:
+    """A call in the next turn of the reactor, as far as an `IDelayedCall` is needed."""
+
+    def __init__(self, reactor: Any, function: Callable[[], object]) -> None:
+        self._function: Callable[[], object] | None = function
+        # callLater(0) waits for an hour where the clock is set back by one before its turn comes.
+        reactor.callFromThread(self._call)
+
+    def active(self) -> bool:
+        return self._function is not None
+
+    def cancel(self) -> None:
+        self._function = None
+
+    def _call(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
 
 
 class _TimerReader:

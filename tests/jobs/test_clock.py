@@ -202,6 +202,16 @@ class SystemClockTest(TestCase):
 
         return ticked.addCallback(check)
 
+    def test_next_turn(self) -> Deferred[None]:
+        """What is for the next turn comes then, though the clock is set back meanwhile, or is cancelled."""
+        clock, called, seconds = SystemClock(reactor), Deferred(), reactor.seconds
+        dropped = clock.call_later(0, called.errback, AssertionError("cancelled"))
+        soon = clock.call_later(0, called.callback, None)
+        dropped.cancel()
+        self.assertEqual((dropped.active(), soon.active()), (False, True))
+        self.patch(reactor, "seconds", lambda: seconds() - 3600)
+        return called.addCallback(lambda _: self.assertFalse(soon.active()))
+
     def test_clocks(self) -> None:
         """They are those of the machine."""
         clock = SystemClock(reactor)
