@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport
+from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport, IUNIXTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -211,7 +211,8 @@ class NinepClientProtocol(Protocol):
         self.transport.write(data)
 
     def connectionMade(self) -> None:
-        if ITCPTransport.providedBy(self.transport):
+        # Before 24.11, Twisted's unix sockets have the method too, and it fails.
+        if ITCPTransport.providedBy(self.transport) and not IUNIXTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:

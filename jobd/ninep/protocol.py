@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport, IUNIXTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
@@ -59,7 +59,8 @@ class NinepProtocol(Protocol, TimeoutMixin):
         except Exception as error:
             self._refuse(str(error))
             return
-        if ITCPTransport.providedBy(transport):
+        # Before 24.11, Twisted's unix sockets have the method too, and it fails.
+        if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         factory.connections.add(self)
         factory.traffic.connections += 1
