@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -10,6 +11,7 @@ from click.core import ParameterSource
 from jobd.cli import backup, changing, exchange, looking, raw, times
 from jobd.cli.address import DEFAULT, is_tls
 from jobd.cli.session import TLS_OPTIONS, session_of
+from jobd.cli.statuses import INTERRUPTED
 
 EPILOG = """
 \b
@@ -23,8 +25,21 @@ Exit status:
 """
 
 
+class _Jobctl(click.Group):
+    """The group of all subcommands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the one that is wanted: an interrupt is a status of its own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+
+
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EPILOG
+    cls=_Jobctl,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=EPILOG,
 )
 @click.option(
     "--addr",

@@ -11,6 +11,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.wire import Echo
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobd.cli import exchange
 from jobd.cli.session import Session
 from tests.cli.support import Here, run
 
@@ -489,3 +490,13 @@ class AloneTests(SynchronousTestCase):
             }
         )
         self.assertEqual(result.output.strip(), "")
+
+    def test_interrupt(self) -> None:
+        """An interrupt where no daemon is asked is status 130 too, and needs no words."""
+
+        def interrupted(_: str) -> str:
+            raise KeyboardInterrupt
+
+        self.patch(exchange, "_text_of", interrupted)
+        result = run("import", "-")
+        self.assertEqual((result.exit_code, result.output), (130, ""))
