@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SHORTEST, _LONGEST = 0.01, 0.3
 """Seconds between two looks at a text that grows: the longer nothing comes, the more."""
-_REMEMBERED = 256
+_REMEMBERED = 4096
 """Bytes by which it is known how far a text was read: each line of a log begins with a time of its own."""
 _GAP = re.compile(rb"\n\.\.\. [0-9]+ bytes were dropped here \.\.\.\n")
 """What stands in the output of a run for its middle."""
@@ -78,10 +78,13 @@ class Follower:
 
     def _known(self, text: bytes, stale: bool) -> int:
         """How much of TEXT was put out already, by other views of it."""
-        if not stale and text[: self._position].endswith(self._last):
-            return self._position
-        if (found := text.rfind(self._last)) >= 0 and not stale:
-            return found + len(self._last)
+        if not stale:
+            if text[: self._position].endswith(self._last):
+                return self._position
+            # Of a log that was trimmed the first lines are gone; of one whose daemon was killed the last.
+            for line in reversed(self._last.splitlines(keepends=True)):
+                if (found := text.rfind(line)) >= 0:
+                    return found + len(line)
         gap = _GAP.search(text)
         return gap.start() if gap else 0
 
