@@ -46,7 +46,7 @@ class Burst(NamedTuple):
 
 def burst(daemon: Daemon, client: Client, count: int) -> Burst:
     """Have COUNT new jobs run at the same second."""
-    due = int(time.time()) + 4 + count // 150
+    due = int(time.time()) + 5 + count // 60
     schedule = time.strftime("@at %Y-%m-%dT%H%M%S", time.gmtime(due))
     names = [f"due-{due}-{number}" for number in range(count)]
     for name in names:
