@@ -58,7 +58,7 @@ class Walk:
         test.addCleanup(shutil.rmtree, self._directory, ignore_errors=True)
         self._directory.chmod(0o755)
         jobd, others = self._directory / ".venv" / "bin", self._directory / "bin"
-        _make_programs(jobd, {name: _program(module) for name, module in MODULES.items()})
+        make_jobd(jobd)
         (jobd / "activate").write_text(f"PATH={jobd}:$PATH\n")
         _make_programs(others, {"sudo": SUDO})
         ports = {port: str(free_port()) for port in PORTS}
@@ -154,6 +154,11 @@ class Walk:
                 f"{self._path.name}:{block.line}: $ {command.text}\n{output}where the page shows\n"
                 + "".join(f"{line}\n" for line in shown)
             )
+
+
+def make_jobd(directory: Path) -> None:
+    """Make a new DIRECTORY with the commands of jobd."""
+    _make_programs(directory, {name: _program(module) for name, module in MODULES.items()})
 
 
 def _program(module: str) -> str:

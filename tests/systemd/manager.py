@@ -11,13 +11,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 from pathlib import Path
 
 from tests.daemon import ROOT
+from tests.docs.walk import make_jobd
 from tests.optional import lacking
 from tests.processes import PATIENCE
 
@@ -26,10 +26,6 @@ PREFIX = "/opt/jobd"
 """Where jobd is installed, as packaging and documentation have it."""
 STAND_IN = "/run/test"
 """Where it is here."""
-PROGRAMS = {"jobd": "jobd.__main__", "jobctl": "jobd.cli.main"}
-PROGRAM = """#!/bin/sh
-PYTHONPATH={root} exec {python} -c 'from {module} import main; main()' "$@"
-"""
 NAMESPACES = ["--pid", "--fork", "--kill-child", "--mount-proc", "--cgroup", "--uts", "--ipc", "--net"]
 
 _BOOT = """
@@ -157,7 +153,7 @@ class Manager:
 
 def _prepare(directory: Path, drop_ins: tuple[str, ...], options: str, installed: bool) -> None:
     """Fill DIRECTORY with what STAND_IN shall have."""
-    share, units, programs = directory / "share" / "jobd", directory / "units", directory / "bin"
+    share, units = directory / "share" / "jobd", directory / "units"
     for name in ("systemd", "default", "logrotate"):
         shutil.copytree(ROOT / "packaging" / name, share / name)
     for path in (path for path in share.rglob("*") if path.is_file()):
@@ -171,11 +167,7 @@ def _prepare(directory: Path, drop_ins: tuple[str, ...], options: str, installed
     for target in ("boot", "sysinit", "basic", "sockets", "shutdown"):
         (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     (directory / "options").write_text(f'JOBD_OPTIONS="{options}"\n')
-    programs.mkdir()
-    for name, module in PROGRAMS.items():
-        python = shlex.quote(sys.executable)
-        (programs / name).write_text(PROGRAM.format(root=ROOT, python=python, module=module))
-        (programs / name).chmod(0o755)
+    make_jobd(directory / "bin")
 
 
 def _make_cgroup(test: unittest.TestCase) -> Path:
