@@ -10,6 +10,7 @@ from typing import IO
 
 from twisted.application.service import Application
 from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM or SIGINT. A wrong option ends it with status 2."""
     if os.getpid() == 1:
         # The kernel keeps from init what it does not handle; the reactor does, but when the jobs are loaded.
-        signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(reactor.stop))
+        later = IReactorFromThreads(reactor).callFromThread
+        signal.signal(signal.SIGTERM, lambda _number, _frame: later(reactor.stop))
     options = CommandOptions()
     try:
         options.parseOptions(sys.argv[1:] if arguments is None else arguments)
