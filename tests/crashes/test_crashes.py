@@ -114,7 +114,7 @@ class CrashTest(ProcessTest):
             time.sleep(0.05)
         ended = {
             int(number)
-            for number in re.findall(r"^run=(\d+) ", client.read_all(f"/jobs/{name}/history"), re.M)
+            for number in re.findall(r"^(?:missed )?run=(\d+) ", client.read_all(f"/jobs/{name}/history"), re.M)
         }
         return [
             number for number in range(min(ended, default=1), int(status["runs"]) + 1) if number not in ended
