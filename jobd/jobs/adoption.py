@@ -57,7 +57,7 @@ class Watch:
             reactor.addReader(self)
         else:
             self._close()
-            reactor.callLater(0, self._end, None)
+            reactor.callFromThread(self._end, None)
 
     def stop(self) -> None:
         """Watch no more: ENDED is not called."""

@@ -331,7 +331,8 @@ class SetsidSpawner:
             usePTY=usePTY,
             childFDs=childFDs,
         )
-        self.reactor.callLater(0, patient.tell)
+        # Not callLater: that waits for an hour where the clock is set back by one just now.
+        self.reactor.callFromThread(patient.tell)
         return transport
 
 
