@@ -24,7 +24,7 @@ import pwd
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EPERM
 from functools import cache, cached_property
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobd.jobs.errors import JobError
 from jobd.jobs.here import USUAL_UMASK, Here
-from jobd.jobs.shadow import why_unusable
+from jobd.jobs.shadow import SHADOW, why_unusable
 from jobd.jobs.texts import instant
 
 if TYPE_CHECKING:
@@ -82,19 +82,34 @@ def look_up(name: str) -> Account:
     return Account(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir or "/")
 
 
+def _stamps() -> list[tuple[int, int]]:
+    """What changes with the files of accounts: whoever is locked there runs nothing from then on."""
+    stamps = []
+    for path in ("/etc/passwd", "/etc/group", SHADOW):
+        with suppress(OSError):
+            found = os.stat(path)
+            stamps.append((found.st_ino, found.st_mtime_ns))
+    return stamps
+
+
 class RecentAccounts:
-    """`look_up`, asked anew once a second: a thousand jobs that are due at once have few owners."""
+    """`look_up`, asked anew once a second: a thousand jobs that are due at once have few owners.
+
+    And after each change of the local files; only of accounts in a directory service, news is a second late.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         """NOW gives seconds that only grow."""
         self._now = now
         self._until = now()
+        self._stamps = _stamps()
         self._known: dict[str, Account] = {}
 
     def __call__(self, name: str) -> Account:
         """As `look_up`."""
-        if self._now() >= self._until:
-            self._until = self._now() + FRESH
+        stamps = _stamps()
+        if self._now() >= self._until or stamps != self._stamps:
+            self._until, self._stamps = self._now() + FRESH, stamps
             self._known.clear()
         if name not in self._known:
             self._known[name] = look_up(name)
