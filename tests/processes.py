@@ -51,6 +51,15 @@ class Client:
             data += part
         return data
 
+    def exists(self, path: str) -> bool:
+        """Whether there is a file at PATH."""
+        names = tuple(path.strip("/").split("/"))
+        walked = self.ask(m.Twalk(0, 1, names))
+        if not isinstance(walked, m.Rwalk) or len(walked.qids) < len(names):
+            return False
+        self.ask(m.Tclunk(1))
+        return True
+
     def read(self, path: str, offset: int = 0) -> str:
         """What is in the file at PATH from OFFSET on, as much as a message holds."""
         self._open(path, 0)

@@ -45,14 +45,9 @@ class OptionsTest(ProcessTest):
 
     def ended(self, number: int = 1, name: str = "job") -> str:
         """The history line of a run, once it has ended."""
-        until(lambda: str(number) in self.runs(name), f"run {number} of {name}")
-        return self.client.read(f"/jobs/{name}/runs/{number}/wait")
-
-    def runs(self, name: str = "job") -> list[str]:
-        """The numbers of the runs that are kept, those in progress included."""
-        status = self.client.read(f"/jobs/{name}/status")
-        newest = int(re.findall(r"^runs=(\d+)$", status, re.MULTILINE)[0])
-        return [str(number) for number in range(1, newest + 1)]
+        path = f"/jobs/{name}/runs/{number}/wait"
+        until(lambda: self.client.exists(path), f"run {number} of {name}")
+        return self.client.read(path)
 
     def output(self, number: int = 1, name: str = "job") -> str:
         return self.client.read(f"/jobs/{name}/runs/{number}/output")
