@@ -71,8 +71,8 @@ class OptionsTest(ProcessTest):
         return str(self.directory / name)
 
     def wait_for(self, name: str) -> str:
-        """A command that goes on when there is a file NAME."""
-        return f"until [ -e {self.path(name)} ]; do sleep 0.02; done"
+        """A command that goes on when there is a file NAME, or the test is over."""
+        return f"until [ -e {self.path(name)} -o ! -d {self.directory} ]; do sleep 0.02; done"
 
     def restart_after(self, seconds: float) -> None:
         """Have no daemon for SECONDS."""

@@ -129,7 +129,8 @@ class RunsTest(ProcessTest):
         process = self.daemon()
         client = self.connect(process)
         script = "echo before; {0} first; echo between; : > {1}; {0} second; echo after; exit 5"
-        wait = f"wait_for() {{ until [ -e {self.directory}/$1 ]; do sleep 0.02; done; }}\n"
+        there = f"[ -e {self.directory}/$1 -o ! -d {self.directory} ]"
+        wait = f"wait_for() {{ until {there}; do sleep 0.02; done; }}\n"
         self.job(client, "job", wait + script.format("wait_for", self.path("printed")))
         client.write("/jobs/job/ctl", "run")
         until(lambda: "before" in client.read("/jobs/job/runs/1/output"), "what the run prints first")
@@ -154,7 +155,7 @@ class RunsTest(ProcessTest):
         """SIGTERM waits for a run as long as it was told to, and starts no other meanwhile."""
         process = self.daemon("--stop-wait", "1h")
         client = self.connect(process)
-        wait = f"until [ -e {self.path('go')} ]; do sleep 0.02; done; echo done"
+        wait = f"until [ -e {self.path('go')} -o ! -d {self.directory} ]; do sleep 0.02; done; echo done"
         self.job(client, "job", wait)
         client.write("/clone", f"often:* * * * * * *:echo x >> {self.path('often')}")
         client.write("/jobs/job/ctl", "run")
