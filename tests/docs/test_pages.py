@@ -22,7 +22,10 @@ from tests.systemd.manager import PREFIX, STAND_IN, Manager
 
 # What no test runs. Why not stands beside it in the page.
 NOT_RUN = {
-    "README": ["python3 -m venv .venv && .venv/bin/pip install ."],
+    "README": [
+        "python3 -m venv .venv && .venv/bin/pip install .",
+        "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox -e py",
+    ],
     "tutorial": ["python3 -m venv .venv", ".venv/bin/pip install ."],
     "mount": [
         "ssh -N -L 127.0.0.1:5641:127.0.0.1:5640 glenda@server.example",
