@@ -15,8 +15,8 @@ from jobd.cli.statuses import Failed
 def backup(dbdir: str | None, target: str) -> None:
     """Copy all there is to a new directory.
 
-    Jobs, history and output go to TARGET, which must not be there yet: on the daemon's machine, as its user or
-    root, whether it runs or not. A jobd can be started on the copy.
+    Jobs, history and output go to TARGET, which must not be there yet: on the daemon's machine, as its user
+    or root, whether it runs or not. A jobd can be started on the copy.
     """
     from jobd.jobs.backup import back_up
     from jobd.jobs.store_errors import StoreError
