@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobd.cli.completing import complete_job
-from jobd.cli.params import job_argument, json_option, pass_session
+from jobd.cli.params import first_lines_option, follow_option, job_argument, json_option, pass_session
 from jobd.cli.reply import (
     attributes,
     clock,
@@ -136,8 +136,8 @@ def show(session: Session, name: str, as_json: bool) -> None:
 
 @click.command()
 @job_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is added.")
-@click.option("-n", "--lines", type=click.IntRange(0), help="Begin with the last N lines.")
+@follow_option
+@first_lines_option
 @click.option("--run", "number", type=click.IntRange(1), help="What that run printed, and nothing else.")
 @pass_session
 def log(session: Session, name: str, follow: bool, lines: int | None, number: int | None) -> None:
@@ -145,9 +145,25 @@ def log(session: Session, name: str, follow: bool, lines: int | None, number: in
 
     With -f it goes on over a restart of the daemon.
     """
+    path = f"/jobs/{name}/log" if number is None else f"/jobs/{name}/runs/{number}/output"
+    _show_growing(session, path, follow, lines)
+
+
+@click.command()
+@follow_option
+@first_lines_option
+@pass_session
+def events(session: Session, follow: bool, lines: int | None) -> None:
+    """Print what happened to all jobs.
+
+    With -f it goes on over a restart of the daemon.
+    """
+    _show_growing(session, "/events", follow, lines)
+
+
+def _show_growing(session: Session, path: str, follow: bool, lines: int | None) -> None:
     from jobd.cli.following import Follower
 
-    path = f"/jobs/{name}/log" if number is None else f"/jobs/{name}/runs/{number}/output"
     follower = Follower(path, lines)
 
     async def work(daemon: Daemon) -> None:
@@ -188,4 +204,4 @@ def _history_row(run: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-COMMANDS: tuple[Any, ...] = (ls, show, log, history)
+COMMANDS: tuple[Any, ...] = (ls, show, log, events, history)

@@ -15,6 +15,10 @@ jobs_argument = click.argument("names", nargs=-1, required=True, shell_complete=
 pass_session = click.make_pass_decorator(Session)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+follow_option = click.option("-f", "--follow", is_flag=True, help="Go on with what is added.")
+first_lines_option = click.option(
+    "-n", "--lines", type=click.IntRange(0), help="Begin with the last N lines."
+)
 
 
 def _option_lines(_: click.Context, __: click.Parameter, values: Any) -> tuple[str, ...]:

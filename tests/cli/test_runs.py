@@ -87,6 +87,20 @@ class RunTests(unittest.TestCase):
         assert log.stderr is not None
         self.assertEqual(log.stderr.read(), "")
 
+    def test_events(self) -> None:
+        """events prints what happened to all jobs, and with -f what happens."""
+        for name in ("a", "b"):
+            self.jobctl("add", name, "@daily", "true")
+        self.assertRegex(self.jobctl("events", "-n", "1")[1], r"\A[^\n]*:created job=b by=[^\n]*\n\Z")
+        events = self.start("events", "-f")
+        assert events.stdout is not None
+        for name in ("a", "b"):
+            self.assertIn(f":created job={name} ", events.stdout.readline())
+        self.jobctl("rm", "a")
+        self.assertIn(":removed job=a ", events.stdout.readline())
+        events.send_signal(signal.SIGINT)
+        self.assertEqual(events.wait(START_TIMEOUT), 130)
+
     def fifo(self) -> str:
         """The path of a pipe that nobody writes to."""
         path = f"{self.daemon.log}-fifo"
