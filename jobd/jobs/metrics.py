@@ -51,7 +51,7 @@ def metrics_text(table: JobTable, runner: Runner, history: History, store: Store
             [('{state="started"}', started), ('{state="stopped"}', len(jobs) - started)],
         ),
         *metric("jobd_paused", "gauge", "Whether nothing fires.", [("", int(table.paused))]),
-        *metric("jobd_runs_in_progress", "gauge", "Runs with a process.", [("", len(runner.running))]),
+        *metric("jobd_runs_in_progress", "gauge", "Runs that run now.", [("", len(runner.running))]),
         *metric(
             "jobd_runs_waiting",
             "gauge",
