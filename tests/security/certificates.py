@@ -14,6 +14,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 
 
@@ -26,8 +37,7 @@ class Authority:
         self._subject = _subject([(NameOID.COMMON_NAME, name)])
         self.path = directory / f"{name}.pem"
         """Its own certificate."""
-        builder = _builder(self._subject, self._subject, self._key, (-1, 30))
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = _builder(self._subject, self._subject, self._key, (-1, 30), authority=True)
         self._write(self.path, builder.sign(self._key, hashes.SHA256()))
 
     def sign(
@@ -42,12 +52,13 @@ class Authority:
     ) -> Path:
         """A certificate with its key in FILE, valid from DAYS[0] to DAYS[1] from now, for PURPOSE."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_subject(subject), self._subject, key, days)
-        builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        builder = _builder(_subject(subject), self._subject, key, days, authority)
+        signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(signed_by, critical=False)
         if purpose is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not subject)
         path = self._directory / file
         self._write(path, builder.sign(self._key, hashes.SHA256()), key)
         return path
@@ -96,11 +107,12 @@ def _subject(attributes: Sequence[tuple[Any, str]]) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: Any, days: tuple[float, float]
+    subject: x509.Name, issuer: x509.Name, key: Any, days: tuple[float, float], authority: bool
 ) -> x509.CertificateBuilder:
+    """With all that RFC 5280 asks for: Python 3.13 and later insist on it."""
     now = datetime.datetime.now(datetime.timezone.utc)
     begin, end = (now + datetime.timedelta(days=day) for day in days)
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -108,4 +120,7 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    return builder.add_extension(SIGNS, critical=True) if authority else builder
