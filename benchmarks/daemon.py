@@ -18,6 +18,7 @@ sys.path.insert(0, ROOT)
 from jobd.ninep import messages as m  # noqa: E402
 from jobd.ninep.interfaces import OREAD, OWRITE  # noqa: E402
 
+BALLAST = os.path.join(ROOT, "benchmarks", "ballast.py")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -78,12 +79,18 @@ class Client:
 class Daemon:
     """A jobd on the directory STATE, from here to the end of a `with`."""
 
-    def __init__(self, state: str, *options: str, profile: str | None = None) -> None:
-        """With PROFILE, a profile of the main thread is written there at its end."""
+    def __init__(
+        self, state: str, *options: str, profile: str | None = None, ballast: tuple[int, int] = (0, 0)
+    ) -> None:
+        """With PROFILE, a profile of the main thread is written there at its end.
+
+        BALLAST is what it has beside its own: MB of heap, and open files.
+        """
         self.state = state
         self.socket = f"{state}.socket"
         python = [sys.executable, *(["-m", "cProfile", "-o", os.path.abspath(profile)] if profile else [])]
-        command = [*python, "-m", "jobd", "--fsaddr", f"unix:{self.socket}", "--dbdir", state]
+        jobd = [BALLAST, *map(str, ballast)] if any(ballast) else ["-m", "jobd"]
+        command = [*python, *jobd, "--fsaddr", f"unix:{self.socket}", "--dbdir", state]
         self.process = subprocess.Popen(
             [*command, "--log-level", "error", "--max-jobs-per-user", "1000000", *options],
             cwd=ROOT,

@@ -2,6 +2,7 @@
 
     python benchmarks/due.py                    1,000 jobs, beside a C program in the same rounds
     python benchmarks/due.py --count 300 --rounds 5
+    python benchmarks/due.py --heap 500 --files 5000    the same with 500 MB of heap and 5,000 open files
     python benchmarks/due.py --profile FILE     and where the daemon spends its time, for pstats
 
 The daemon is a process of its own, with its database on the disk of --dir.  All jobs are `true` and due once,
@@ -103,11 +104,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", help="where the database lies: the disk that is measured")
+    parser.add_argument(
+        "--heap", type=int, default=0, metavar="MB", help="that the daemon has beside its own"
+    )
+    parser.add_argument("--files", type=int, default=0, help="that the daemon has open beside its own")
     parser.add_argument("--profile", metavar="FILE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.dir) as directory:
         program = compile_c(directory)
-        with Daemon(os.path.join(directory, "state"), profile=options.profile) as daemon:
+        ballast = options.heap, options.files
+        with Daemon(os.path.join(directory, "state"), profile=options.profile, ballast=ballast) as daemon:
             client = daemon.connect()
             ours, theirs = [], []
             for _ in range(options.rounds):
